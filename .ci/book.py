@@ -1,0 +1,57 @@
+"""Run notebooks from top to bottom, each in a fresh kernel, and store their outputs in place.
+
+Without arguments all notebooks of the book are run. Cells marked `#| eval: false` are not. A notebook that stops with an
+error is left as it was.
+"""
+
+import re
+import sys
+import time
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+
+from check import ROOT, directives, notebooks
+
+SKIP = "skip-execution"
+TIME_LIMIT = 3600
+
+
+def mark_skipped(notebook):
+    """nbclient leaves out cells with this tag; nbdev_clean takes it away afterwards."""
+    for cell in notebook.cells:
+        if cell.cell_type == "code" and directives(cell.source).get("eval") == "false":
+            cell.metadata["tags"] = [SKIP]
+
+
+def execute(path):
+    """Run one notebook in its own folder; returns what went wrong, or nothing."""
+    notebook = nbformat.read(path, as_version=4)
+    mark_skipped(notebook)
+    client = NotebookClient(notebook, timeout=TIME_LIMIT, kernel_name="python3", record_timing=False,
+                            skip_cells_with_tag=SKIP, extra_arguments=["--log-level=40"],  # errors only
+                            resources={"metadata": {"path": str(path.parent)}})
+    try:
+        client.execute()
+    except CellExecutionError as error:
+        return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    nbformat.write(notebook, path)
+    return ""
+
+
+def main(names):
+    failed = []
+    for path in [Path(name).resolve() for name in names] or notebooks():
+        start = time.perf_counter()
+        error = execute(path)
+        print(f"{path.relative_to(ROOT).as_posix()}: {time.perf_counter() - start:.1f} s{' FAILED' if error else ''}", flush=True)
+        if error:
+            print(error)
+            failed.append(path.name)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
