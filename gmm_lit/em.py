@@ -5,7 +5,8 @@
 # %% auto #0
 __all__ = ['LARGEST_LOSS', 'WIDEST', 'em_by_loops', 'Statistics', 'scatter', 'pooled_scatter', 'softmax', 'Rows', 'block_size',
            'add_up', 'Parameters', 'ProductKernel', 'CenteredKernel', 'choose_kernel', 'visit', 'e_step', 'sum_under',
-           'm_step', 'em_step', 'start_from', 'Run', 'em', 'score_rows', 'responsibilities', 'most_likely']
+           'm_step', 'em_step', 'start_from', 'Run', 'em', 'for_each_row', 'score_rows', 'responsibilities',
+           'most_likely']
 
 # %% ../nbs/02_em.ipynb #a160cd56
 import os
@@ -139,19 +140,21 @@ def pooled_scatter(stats):
     outer = stats.form.outer(stats.offsets)
     return stats.total - np.tensordot(stats.counts, outer, 1)
 
-# %% ../nbs/02_em.ipynb #df805b1b
-def softmax(log_joint):
+# %% ../nbs/02_em.ipynb #b0471d98
+def softmax(log_joint, floor=-60.0):
     """Turn the log-joint into responsibilities, in place, and return the rows' log-densities.
 
     Parameters
     ----------
     log_joint : array of shape (K, n)
         `log(weight * density)`. Overwritten by responsibilities, equation (2.2).
+    floor : float, default -60.0
+        The smallest logarithm of a responsibility, relative to the row's largest.
 
     Returns
     -------
     array of shape (n,)
-        `log p(x)`, by equation (1.5).
+        `log p(x)`, by equation (1.6).
 
     Examples
     --------
@@ -161,7 +164,7 @@ def softmax(log_joint):
     """
     largest = log_joint.max(0)
     log_joint -= largest
-    np.maximum(log_joint, np.full_like(largest, -60.0), out=log_joint)
+    np.maximum(log_joint, np.full_like(largest, floor), out=log_joint)
     np.exp(log_joint, out=log_joint)
     total = log_joint.sum(0)
     log_joint *= 1 / total
@@ -272,9 +275,9 @@ class Parameters(NamedTuple):
     covariances: np.ndarray
     precisions_cholesky: np.ndarray
 
-# %% ../nbs/02_em.ipynb #1101cb9c
+# %% ../nbs/02_em.ipynb #ab3c3d5e
 class ProductKernel:
-    """Both steps as matrix products with `T(x - center)`: equations (1.7) and (2.6).
+    """Both steps as matrix products with `T(x - center)`: equations (1.8) and (2.6).
 
     Parameters
     ----------
@@ -282,7 +285,7 @@ class ProductKernel:
     form : FullForm, DiagForm or SphericalForm
     n_components : int
     shared : bool, default False
-        One covariance for all components: `T` has no products, equation (1.9).
+        One covariance for all components: `T` has no products, equation (1.10).
     params : Parameters or None
         None for a kernel that sums and does not judge.
     """
@@ -357,13 +360,13 @@ class CenteredKernel:
     def statistics(self, sums, log_likelihood, rows, n_jobs=None):
         return Statistics(sums, self.center, self.form, log_likelihood)
 
-# %% ../nbs/02_em.ipynb #24e5ea63
+# %% ../nbs/02_em.ipynb #7b88540d
 LARGEST_LOSS = 1e-9
 WIDEST = 20_000
 
 
 def choose_kernel(params, center, form, shared=False):
-    """The product kernel, unless it would lose digits (1.10) or `T` would be very long.
+    """The product kernel, unless it would lose digits (1.11) or `T` would be very long.
 
     Parameters
     ----------
@@ -542,7 +545,7 @@ def start_from(rows, resp, structure, n_components, reg_covar=0.0, n_jobs=None):
     again = lambda centers: sum_under(rows, CenteredKernel(centers, form), resp, n_jobs)
     return m_step(stats, structure, reg_covar, again)
 
-# %% ../nbs/02_em.ipynb #833c9708
+# %% ../nbs/02_em.ipynb #9adc7f24
 class Run(NamedTuple):
     """The course of one EM run."""
     params: Parameters
@@ -550,7 +553,7 @@ class Run(NamedTuple):
     converged: bool
 
 
-def em(step, params, tol=1e-3, max_iter=100, report=None):
+def em(step, params, tol=1e-3, max_iter=100, report=None, previous=-np.inf):
     """Iterate `step` until the mean log-likelihood changes by less than `tol`.
 
     Parameters
@@ -563,6 +566,8 @@ def em(step, params, tol=1e-3, max_iter=100, report=None):
     max_iter : int, default 100
     report : callable or None
         Called with the iteration's number, the log-likelihood and its change.
+    previous : float, default -inf
+        The log-likelihood that the first iteration is compared with.
 
     Returns
     -------
@@ -573,13 +578,32 @@ def em(step, params, tol=1e-3, max_iter=100, report=None):
     for iteration in range(1, max_iter + 1):
         params, log_likelihood = step(params)
         log_likelihoods.append(log_likelihood)
-        change = log_likelihood - (log_likelihoods[-2] if iteration > 1 else -np.inf)
+        change, previous = log_likelihood - previous, log_likelihood
         if report is not None: report(iteration, log_likelihood, change)
         if abs(change) < tol: return Run(params, log_likelihoods, True)
     return Run(params, log_likelihoods, False)
 
-# %% ../nbs/02_em.ipynb #950d457f
-def _fill(X, params, structure, out, answer, n_jobs):
+# %% ../nbs/02_em.ipynb #94deec7f
+def for_each_row(X, params, structure, out, answer, n_jobs=None):
+    """Fill `out` with an answer for each row, block by block.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    params : Parameters
+    structure : object
+        With `form` and `shared`.
+    out : array with n entries along its first axis
+    answer : callable
+        `answer(joint, common)` gets the log-joint (K, size) of a block, less what is common
+        to all components; `common()` gives that.
+    n_jobs : int or None
+
+    Returns
+    -------
+    array
+        `out`.
+    """
     center = params.weights @ params.means
     kernel = choose_kernel(params, center, structure.form, structure.shared)
 
@@ -590,9 +614,9 @@ def _fill(X, params, structure, out, answer, n_jobs):
     if len(X): visit(X, kernel, consume, n_jobs)
     return out
 
-
+# %% ../nbs/02_em.ipynb #221dc24c
 def score_rows(X, params, structure, n_jobs=None):
-    """The log-density of each row under the mixture; equation (1.5).
+    """The log-density of each row under the mixture; equation (1.6).
 
     Parameters
     ----------
@@ -607,15 +631,15 @@ def score_rows(X, params, structure, n_jobs=None):
     array of shape (n,)
     """
     answer = lambda joint, common: softmax(joint) + common()
-    return _fill(X, params, structure, np.empty(len(X)), answer, n_jobs)
+    return for_each_row(X, params, structure, np.empty(len(X)), answer, n_jobs)
 
 
 def responsibilities(X, params, structure, n_jobs=None):
     """The responsibilities (2.2), rows first: (n, K). Parameters as in `score_rows`."""
-    def answer(joint, common): softmax(joint); return joint.T
-    return _fill(X, params, structure, np.empty((len(X), len(params.weights))), answer, n_jobs)
+    def answer(joint, common): softmax(joint, floor=-np.inf); return joint.T
+    return for_each_row(X, params, structure, np.empty((len(X), len(params.weights))), answer, n_jobs)
 
 
 def most_likely(X, params, structure, n_jobs=None):
     """The component with the largest responsibility: (n,). Parameters as in `score_rows`."""
-    return _fill(X, params, structure, np.empty(len(X), int), lambda joint, common: joint.argmax(0), n_jobs)
+    return for_each_row(X, params, structure, np.empty(len(X), int), lambda joint, common: joint.argmax(0), n_jobs)
