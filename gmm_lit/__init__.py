@@ -1,1 +1,16 @@
+"""Gaussian mixture models as a book that runs.
+
+>>> from gmm_lit import GaussianMixture
+>>> from gmm_lit.datasets import load_faithful
+>>> gm = GaussianMixture(n_components=2, random_state=0).fit(load_faithful().data)
+
+Each module of the package is exported from the notebook of the same name; the notebooks
+tell what it does and why.
+"""
+
 __version__ = "0.1.0"
+
+from gmm_lit.mixture import ConvergenceWarning, GaussianMixture, NotFittedError
+from gmm_lit.selection import GaussianMixtureSearch
+
+__all__ = ["ConvergenceWarning", "GaussianMixture", "GaussianMixtureSearch", "NotFittedError"]

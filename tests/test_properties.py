@@ -1,0 +1,163 @@
+"""What holds for any data: the likelihood never falls, and nothing that should not matter does."""
+
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from gmm_lit import GaussianMixture
+from gmm_lit.covariances import STRUCTURES
+from gmm_lit.em import Rows, add_up, block_size, choose_kernel, e_step, em, em_by_loops, em_step, start_from
+from gmm_lit.initializers import INITIALIZERS, kmeans, kmeans_step, nearest
+
+quick = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+types = st.sampled_from(list(STRUCTURES))
+seeds = st.integers(0, 10_000)
+
+
+def rows_of(seed, n=None, d=None):
+    rng = np.random.default_rng(seed)
+    n, d = n or rng.integers(20, 200), d or rng.integers(1, 6)
+    X = rng.normal(size=(n, d)) * rng.uniform(0.1, 10, d) + 5 * rng.normal(size=(3, d))[rng.integers(3, size=n)]
+    return X + rng.normal(size=d) * 10
+
+
+def fit(X, K=3, **options):
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return GaussianMixture(K, **{"random_state": 0, "reg_covar": 1e-3, **options}).fit(X)
+
+
+@quick
+@given(seeds, types, st.sampled_from(list(INITIALIZERS)), st.integers(1, 5))
+def test_likelihood_never_falls_and_parameters_make_sense(seed, covariance_type, init_params, K):
+    X = rows_of(seed)
+    structure = STRUCTURES[covariance_type]
+    resp = np.random.default_rng(seed).dirichlet(np.ones(K), size=len(X)).T
+    rows = Rows(X)
+    start = start_from(rows, lambda block: resp[:, block], structure, K)
+    run = em(lambda p: em_step(rows, p, structure), start, tol=0, max_iter=10)  # no regularisation: EM's own promise
+    assert np.all(np.diff(run.log_likelihoods) > -1e-9)
+    gm = fit(X, K, covariance_type=covariance_type, init_params=init_params)
+    assert abs(gm.weights_.sum() - 1) < 1e-12 and (gm.weights_ >= 0).all()
+    assert all(np.isfinite(a).all() for a in (gm.means_, gm.covariances_, gm.precisions_, gm.score_samples(X)))
+    assert (np.linalg.eigvalsh(gm.full_covariances()) > 0).all()
+    np.testing.assert_allclose(gm.predict_proba(X).sum(1), 1)
+
+
+@quick
+@given(seeds, types)
+def test_order_of_rows_features_and_components(seed, covariance_type):
+    X, rng = rows_of(seed), np.random.default_rng(seed)
+    means = X[rng.choice(len(X), 3, replace=False)]
+    options = dict(covariance_type=covariance_type, max_iter=10, tol=0)
+    base = fit(X, means_init=means, **options)
+    order, features, components = (rng.permutation(k) for k in (len(X), X.shape[1], 3))
+    for other, back in [(fit(X[order], means_init=means, **options), lambda m: m),
+                        (fit(X[:, features], means_init=means[:, features], **options), lambda m: m[:, np.argsort(features)]),
+                        (fit(X, means_init=means[components], **options), lambda m: m[np.argsort(components)])]:
+        np.testing.assert_allclose(other.lower_bound_, base.lower_bound_, rtol=1e-7)
+        np.testing.assert_allclose(back(other.means_), base.means_, rtol=1e-5, atol=1e-5)
+
+
+@quick
+@given(seeds, types, st.floats(1e-3, 1e3), st.floats(-1e3, 1e3))
+def test_shift_and_scale(seed, covariance_type, scale, shift):
+    X = rows_of(seed)
+    means = X[np.random.default_rng(seed).choice(len(X), 3, replace=False)]
+    options = dict(covariance_type=covariance_type, max_iter=10, tol=0)
+    base = fit(X, means_init=means, reg_covar=1e-3, **options)
+    moved = fit(X * scale + shift, means_init=means * scale + shift, reg_covar=1e-3 * scale ** 2, **options)
+    np.testing.assert_allclose(moved.means_, base.means_ * scale + shift, rtol=1e-5, atol=1e-5 * scale)
+    np.testing.assert_allclose(moved.covariances_ / scale ** 2, base.covariances_, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(moved.lower_bound_, base.lower_bound_ - X.shape[1] * np.log(scale), rtol=1e-7, atol=1e-7)
+
+
+@quick
+@given(seeds, types)
+def test_weights_of_rows_are_copies(seed, covariance_type):
+    X, rng = rows_of(seed), np.random.default_rng(seed)
+    copies = rng.integers(0, 4, len(X))
+    copies[:4] = 1
+    structure, params = STRUCTURES[covariance_type], fit(X, covariance_type=covariance_type)._parameters
+    weighted, repeated = Rows(X, copies.astype(float)), Rows(np.repeat(X, copies, axis=0))
+    for center in (weighted.center, repeated.center):
+        kernel = choose_kernel(params, center, structure.form, structure.shared)
+        weighted.center, repeated.center = center, center
+        weighted._totals, repeated._totals = {}, {}
+        a, b = e_step(weighted, kernel), e_step(repeated, kernel)
+        np.testing.assert_allclose(a.log_likelihood, b.log_likelihood, rtol=1e-10)
+        for x, y in zip(structure.m_step(a, 1e-3), structure.m_step(b, 1e-3)):
+            np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-10)
+
+
+@pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.parametrize("n", [1, 2, 63, 16384, 16385, 40_000])
+def test_any_number_of_threads_and_blocks(covariance_type, n):
+    X = rows_of(1, n=n, d=2)
+    structure = STRUCTURES[covariance_type]
+    params = fit(rows_of(1, n=500, d=2), covariance_type=covariance_type)._parameters
+    rows = Rows(X)
+    kernel = choose_kernel(params, rows.center, structure.form, structure.shared)
+    one, *others = (e_step(Rows(X), kernel, n_jobs) for n_jobs in (1, 2, 5, None))
+    for other in others:
+        assert np.array_equal(one.sums, other.sums) and one.log_likelihood == other.log_likelihood
+    by_hand = np.log(params.weights)[:, None] + structure.form.log_density(X, params.means, params.precisions_cholesky[None] if structure.shared else params.precisions_cholesky)
+    np.testing.assert_allclose(one.log_likelihood, np.logaddexp.reduce(by_hand).sum(), rtol=1e-10)
+
+
+def test_engine_equals_loops():
+    X = rows_of(3, n=300, d=4)
+    gm = fit(X, 4)
+    weights, means, covariances, log_likelihood = em_by_loops(X, gm.weights_, gm.means_, gm.covariances_, 1e-3)
+    new, score = em_step(Rows(X), gm._parameters, STRUCTURES["full"], 1e-3)
+    np.testing.assert_allclose(score, log_likelihood, rtol=1e-12)
+    np.testing.assert_allclose(new.weights, weights, rtol=1e-10)
+    np.testing.assert_allclose(new.means, means, rtol=1e-10)
+    np.testing.assert_allclose(new.covariances, covariances, rtol=1e-8, atol=1e-10)
+
+
+@quick
+@given(seeds, st.integers(1, 8))
+def test_kmeans(seed, K):
+    X = rows_of(seed)
+    rows = Rows(X)
+    centers, inertias = kmeans(rows, K, np.random.default_rng(seed))
+    assert np.all(np.diff(inertias) <= 1e-9 * inertias[0])
+    squares = ((X[:, None] - centers) ** 2).sum(2)
+    labels = nearest(rows, centers)
+    np.testing.assert_allclose(squares[np.arange(len(X)), labels], squares.min(1), rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(kmeans_step(rows, centers)[1], squares.min(1).sum(), rtol=1e-7, atol=1e-7)
+
+
+@pytest.mark.parametrize("convert", [
+    lambda X: X.astype(np.float32), lambda X: X.astype(np.int8), lambda X: np.abs(X).astype(np.uint8), lambda X: X.astype(np.int64),
+    np.asfortranarray, lambda X: X[::-1], lambda X: X[:, ::-1], lambda X: X.tolist(), lambda X: X.astype(object),
+    lambda X: X.astype(np.longdouble), lambda X: X.astype(np.float16), lambda X: X.astype(">f8"), lambda X: np.ma.array(X),
+], ids=lambda f: "")
+def test_any_kind_of_array_and_it_is_not_changed(convert):
+    X = convert(np.round(rows_of(5, n=120, d=3) / 3))
+    plain = np.array(X, dtype=float)
+    if isinstance(X, np.ndarray):
+        X.flags.writeable = False
+    gm, expected = fit(X), fit(plain)
+    np.testing.assert_allclose(gm.means_, expected.means_, rtol=1e-5, atol=1e-6)
+    np.testing.assert_array_equal(gm.predict(X), expected.predict(plain))
+    np.testing.assert_array_equal(np.array(X, dtype=float), plain)
+
+
+def test_global_random_state_is_left_alone():
+    before = np.random.get_state()[1].copy()
+    X = rows_of(0)
+    gm = GaussianMixture(2, n_init=2).fit(X)
+    gm.sample(10)
+    assert np.array_equal(before, np.random.get_state()[1])
+
+
+def test_blocks_cover_the_rows_once():
+    for n in (1, 31, 32, 33, 1000):
+        (total,) = add_up(lambda a, b: (list(range(a, b)),), n, 7)
+        assert total == list(range(n))
+    assert all(64 <= block_size(P, K) <= 16384 for P in (2, 50, 10 ** 6) for K in (1, 100, 10 ** 5))
