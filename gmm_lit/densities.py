@@ -10,7 +10,7 @@ __all__ = ['inverse_lower', 'precision_cholesky', 'log_density_full', 'log_densi
 # %% ../nbs/01_densities.ipynb #8884d938
 import numpy as np
 
-# %% ../nbs/01_densities.ipynb #7fca63ad
+# %% ../nbs/01_densities.ipynb #06065c22
 def inverse_lower(L):
     """Inverses of lower triangular matrices, by halves; equation (1.4).
 
@@ -31,19 +31,19 @@ def inverse_lower(L):
     d = L.shape[-1]
     if d == 1: return 1 / L
     h, V = d // 2, np.zeros_like(L)
-    V[..., :h, :h] = A = inverse_lower(L[..., :h, :h])
-    V[..., h:, h:] = C = inverse_lower(L[..., h:, h:])
-    V[..., h:, :h] = -C @ L[..., h:, :h] @ A
+    V[..., :h, :h] = F = inverse_lower(L[..., :h, :h])
+    V[..., h:, h:] = H = inverse_lower(L[..., h:, h:])
+    V[..., h:, :h] = -H @ L[..., h:, :h] @ F
     return V
 
-# %% ../nbs/01_densities.ipynb #f91ede75
+# %% ../nbs/01_densities.ipynb #3aa4cf96
 def precision_cholesky(covariances):
     """Upper triangular factors `U` of the precisions: `inverse(covariance) = U @ U.T`.
 
     Parameters
     ----------
     covariances : array of shape (..., d, d)
-        Symmetric positive definite matrices.
+        Symmetric positive definite matrices; what stands above the diagonal is not read.
 
     Returns
     -------
@@ -68,9 +68,9 @@ def precision_cholesky(covariances):
         finite = np.isfinite(covariance).all()
         smallest = np.linalg.eigvalsh(covariance)[0] if finite else np.nan
         if not smallest > np.finfo(float).eps * np.trace(covariance):
-            raise ValueError(f"covariances[{k}] must be symmetric and positive definite, but its "
+            raise ValueError(f"covariances[{k}] must be positive definite, but its "
                              f"smallest eigenvalue is {smallest:.3g}.")
-    raise ValueError("covariances must be symmetric and positive definite, but one is not.")
+    raise ValueError("covariances must be positive definite, but one is not.")
 
 # %% ../nbs/01_densities.ipynb #062c8225
 def log_density_full(X, means, precisions_cholesky):

@@ -170,7 +170,7 @@ def softmax(log_joint, floor=-60.0):
     log_joint *= 1 / total
     return np.log(total) + largest
 
-# %% ../nbs/02_em.ipynb #9f3973fd
+# %% ../nbs/02_em.ipynb #ddf09ff0
 class Rows:
     """The rows to fit, their weights, and the centre that they are measured from.
 
@@ -196,7 +196,10 @@ class Rows:
         self.center = sum(block.sum(0, dtype=float) for block in blocks) / len(X)
 
     def total(self, form, n_jobs=None):
-        """Weighted sum of the products about the centre; computed once for each form."""
+        """Weighted sum of the products about the centre; computed once for each form.
+
+        `sum_under` and `ProductKernel` come further down in this chapter.
+        """
         if form not in self._totals:
             d = len(self.center)
             ones = lambda block: np.ones((1, block.stop - block.start))
@@ -204,9 +207,9 @@ class Rows:
             self._totals[form] = form.unpack(sums[:, 1 + d:], d)[0]
         return self._totals[form]
 
-# %% ../nbs/02_em.ipynb #564bd58e
+# %% ../nbs/02_em.ipynb #058666fb
 def block_size(n_statistics, n_components):
-    """Rows in a block: a power of two for which `T` and the log-joint fill about 3 MB.
+    """Rows in a block: a power of two for which `T` and the log-joint fill at most about 3 MB.
 
     Parameters
     ----------
@@ -252,7 +255,7 @@ def add_up(work, n_rows, size, n_jobs=None):
     -------
     tuple
     """
-    step = size * -(-n_rows // (32 * size))
+    step = size * -(-n_rows // (32 * size))                   # rows in a chunk, rounded up to blocks
     starts = range(0, n_rows, step)
     run = lambda start: work(start, min(start + step, n_rows))
     threads = min(len(starts), _cores() if n_jobs in (None, -1) else n_jobs)

@@ -96,8 +96,8 @@ def _distances(Z, squares, chosen):
     distances[np.arange(len(chosen)), chosen] = 0
     return distances
 
-# %% ../nbs/04_initializers.ipynb #210aa501
-def _spheres(centers, variance=1.0):
+# %% ../nbs/04_initializers.ipynb #a2197025
+def _spheres(centers, variance=1.0):                          # weights of one: a constant changes no maximum
     return Parameters(np.ones(len(centers)), centers, np.array(variance), np.array(variance ** -0.5))
 
 

@@ -1,0 +1,55 @@
+"""The book holds together: links lead somewhere, equations that are cited exist, chapters end with exercises."""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+
+NBS = Path(__file__).resolve().parent.parent / "nbs"
+CHAPTERS = sorted(NBS.glob("[0-9][0-9]_*.ipynb"))
+
+
+def cells(path, kind):
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    return ["".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == kind]
+
+
+def tags(path):
+    return re.findall(r"\\tag\{(\d+\.\d+)\}", "\n".join(cells(path, "markdown")))
+
+
+EQUATIONS = {tag for path in CHAPTERS for tag in tags(path)}
+
+
+@pytest.mark.parametrize("path", [*CHAPTERS, NBS / "index.ipynb"], ids=lambda p: p.stem)
+def test_links_lead_somewhere(path):
+    for target in re.findall(r"\]\(([^)#:]+?\.ipynb)(?:#[^)]*)?\)", "\n".join(cells(path, "markdown"))):
+        assert (NBS / target).exists(), f"{path.name} links to {target}"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_equations(path):
+    number = int(path.stem[:2])
+    here = tags(path)
+    assert len(here) == len(set(here)), "a number is used twice"
+    assert here == [f"{number}.{i}" for i in range(1, len(here) + 1)], "equations are numbered in the order they come"
+    prose = "\n".join(cells(path, "markdown") + cells(path, "code"))
+    for cited in re.findall(r"\((\d{1,2}\.\d{1,2})\)", prose):
+        if int(cited.split(".")[0]) in {int(p.stem[:2]) for p in CHAPTERS} and not cited.startswith("0."):
+            assert cited in EQUATIONS, f"({cited}) is cited, but there is no such equation"
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_shape_of_a_chapter(path):
+    prose = cells(path, "markdown")
+    assert re.match(r"# \w.*\n+> .", prose[0]), "a title and one line about it"
+    exercises = next((cell for cell in prose if "## Exercises" in cell), "")
+    assert 2 <= "".join(prose[prose.index(exercises):]).count("<details><summary>Answer</summary>") <= 4
+    last = path.stem == CHAPTERS[-1].stem
+    assert last or re.search(r"\]\(\w+\.ipynb\)", prose[-1].strip().splitlines()[-1]), "the last line leads on"
+    assert len(prose) + len(cells(path, "code")) <= 70
+
+
+def test_one_table_of_symbols():
+    assert sum("| symbol | in code |" in cell for path in CHAPTERS for cell in cells(path, "markdown")) == 1
