@@ -124,7 +124,7 @@ def format_table(results, criterion="bic"):
     if "!" in marks.values(): notes.append("! has a collapsed component, so it is left out of the choice")
     return "\n".join(lines + notes)
 
-# %% ../nbs/08_selection.ipynb #b873eb38
+# %% ../nbs/08_selection.ipynb #b7c27b44
 class SearchReport(Estimator):
     """The table and the picture of a search, from its `results_` and `criterion`."""
 
@@ -139,10 +139,14 @@ class SearchReport(Estimator):
         return format_table(self._rows, criterion or self.criterion)
 
     def plot(self, criterion=None, ax=None):
-        """The results as curves over the number of components; returns the matplotlib Axes."""
+        """The results as curves over the number of components; returns the matplotlib Axes.
+
+        Models with a collapsed component are left out.
+        """
         from gmm_lit.plotting import plot_criterion
         name = criterion or self.criterion
-        sizes, values = criterion_values(self._rows, name)
+        rows = [row | ({name: np.nan} if row["collapsed"] else {}) for row in self._rows]
+        sizes, values = criterion_values(rows, name)
         return plot_criterion(sizes, values, ax=ax, ylabel=f"{name.upper()} (smaller is better)")
 
 # %% ../nbs/08_selection.ipynb #0f091816
