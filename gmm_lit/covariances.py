@@ -123,7 +123,7 @@ def get_structure(covariance_type):
                          f"but it is {covariance_type!r}.")
     return _BY_NAME[covariance_type]
 
-# %% ../nbs/03_covariances.ipynb #3674687c
+# %% ../nbs/03_covariances.ipynb #d592ecb4
 def check_precisions(precisions, structure, n_components, n_features, name="precisions_init"):
     """Covariances and factors of given precisions.
 
@@ -159,7 +159,9 @@ def check_precisions(precisions, structure, n_components, n_features, name="prec
     try:
         if not np.isfinite(precisions).all(): raise np.linalg.LinAlgError
         U = structure.form.root(precisions)
+        with np.errstate(over="ignore"): covariances = structure.form.covariance(U)
+        if not (np.isfinite(covariances).all() and np.isfinite(U).all()): raise np.linalg.LinAlgError
     except np.linalg.LinAlgError as error:
         raise ValueError(f"{name} must be symmetric and positive definite "
                          f"for covariance_type={structure.names[0]!r}, but it is not.") from error
-    return structure.form.covariance(U), U
+    return covariances, U

@@ -4,15 +4,16 @@
 
 # %% auto #0
 __all__ = ['LARGEST_LOSS', 'WIDEST', 'em_by_loops', 'Statistics', 'scatter', 'pooled_scatter', 'softmax', 'Rows', 'block_size',
-           'add_up', 'Parameters', 'ProductKernel', 'CenteredKernel', 'choose_kernel', 'visit', 'e_step', 'sum_under',
-           'm_step', 'em_step', 'start_from', 'Run', 'em', 'for_each_row', 'score_rows', 'responsibilities',
-           'most_likely']
+           'one_blas_thread', 'cores', 'add_up', 'Parameters', 'ProductKernel', 'CenteredKernel', 'summing_kernel',
+           'choose_kernel', 'visit', 'e_step', 'sum_under', 'm_step', 'em_step', 'start_from', 'Run', 'em',
+           'for_each_row', 'score_rows', 'responsibilities', 'most_likely']
 
-# %% ../nbs/02_em.ipynb #a160cd56
+# %% ../nbs/02_em.ipynb #edfa6a2e
 import os
+import threading
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -60,7 +61,7 @@ def em_by_loops(X, weights, means, covariances, reg_covar=0.0):
         covariances[k] += reg_covar * np.eye(d)
     return weights, means, covariances, log_prob.mean()
 
-# %% ../nbs/02_em.ipynb #e67760e4
+# %% ../nbs/02_em.ipynb #360d15b5
 @dataclass(frozen=True)
 class Statistics:
     """Sufficient statistics of some rows under given responsibilities; they add with `+`.
@@ -92,7 +93,7 @@ class Statistics:
                        log_likelihood=self.log_likelihood + other.log_likelihood)
 
     @property
-    def counts(self): return self.sums[:, 0] + 10 * np.finfo(float).eps
+    def counts(self): return np.maximum(self.sums[:, 0], 10 * np.finfo(float).eps)
 
     @property
     def weights(self): return self.counts / self.counts.sum()
@@ -170,7 +171,7 @@ def softmax(log_joint, floor=-60.0):
     log_joint *= 1 / total
     return np.log(total) + largest
 
-# %% ../nbs/02_em.ipynb #ddf09ff0
+# %% ../nbs/02_em.ipynb #25759764
 class Rows:
     """The rows to fit, their weights, and the centre that they are measured from.
 
@@ -184,7 +185,7 @@ class Rows:
     Attributes
     ----------
     center : array of shape (d,)
-        The mean of the rows.
+        The median of up to a thousand rows, evenly spaced.
     weight_sum : float
         The number of rows, or the sum of their weights.
     """
@@ -192,22 +193,21 @@ class Rows:
     def __init__(self, X, sample_weight=None):
         self.X, self.sample_weight, self._totals = X, sample_weight, {}
         self.weight_sum = float(len(X) if sample_weight is None else sample_weight.sum())
-        blocks = (X[i:i + 65536] for i in range(0, len(X), 65536))
-        self.center = sum(block.sum(0, dtype=float) for block in blocks) / len(X)
+        self.center = np.median(np.asarray(X[::-(-len(X) // 1000)], float), axis=0)
 
     def total(self, form, n_jobs=None):
         """Weighted sum of the products about the centre; computed once for each form.
 
-        `sum_under` and `ProductKernel` come further down in this chapter.
+        `sum_under` and `summing_kernel` come further down in this chapter.
         """
         if form not in self._totals:
             d = len(self.center)
             ones = lambda block: np.ones((1, block.stop - block.start))
-            sums = sum_under(self, ProductKernel(self.center, form, 1), ones, n_jobs).sums
+            sums = sum_under(self, summing_kernel(self.center, form, 1), ones, n_jobs).sums
             self._totals[form] = form.unpack(sums[:, 1 + d:], d)[0]
         return self._totals[form]
 
-# %% ../nbs/02_em.ipynb #058666fb
+# %% ../nbs/02_em.ipynb #77f915f6
 def block_size(n_statistics, n_components):
     """Rows in a block: a power of two for which `T` and the log-joint fill at most about 3 MB.
 
@@ -230,11 +230,34 @@ def block_size(n_statistics, n_components):
     return int(np.clip(2 ** int(np.log2(max(rows, 1))), 64, 16384))
 
 
-@lru_cache(None)
-def _blas(): return ThreadpoolController()
+class _Blas:
+    """The BLAS libraries, and how many fits hold them to one thread at this moment."""
+    lock, users, controller, limiter = threading.Lock(), 0, None, None
 
 
-def _cores():
+@contextmanager
+def one_blas_thread():
+    """BLAS computes in the calling thread only, until the last of concurrent users leaves."""
+    with _Blas.lock:
+        if _Blas.users == 0:
+            _Blas.controller = _Blas.controller or ThreadpoolController()
+            _Blas.limiter = _Blas.controller.limit(limits=1, user_api="blas")
+        _Blas.users += 1
+    try: yield
+    finally:
+        with _Blas.lock:
+            _Blas.users -= 1
+            if _Blas.users == 0: _Blas.limiter.restore_original_limits()
+
+
+def _after_fork(): _Blas.lock, _Blas.users = threading.Lock(), 0
+
+
+if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_after_fork)
+
+# %% ../nbs/02_em.ipynb #6465b9c4
+def cores():
+    """The cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
@@ -258,8 +281,8 @@ def add_up(work, n_rows, size, n_jobs=None):
     step = size * -(-n_rows // (32 * size))                   # rows in a chunk, rounded up to blocks
     starts = range(0, n_rows, step)
     run = lambda start: work(start, min(start + step, n_rows))
-    threads = min(len(starts), _cores() if n_jobs in (None, -1) else n_jobs)
-    with _blas().limit(limits=1, user_api="blas"):
+    threads = min(len(starts), cores() if n_jobs in (None, -1) else n_jobs)
+    with one_blas_thread():
         if threads == 1: return _sum_of(map(run, starts))
         with ThreadPoolExecutor(threads) as pool: return _sum_of(pool.map(run, starts))
 
@@ -278,7 +301,7 @@ class Parameters(NamedTuple):
     covariances: np.ndarray
     precisions_cholesky: np.ndarray
 
-# %% ../nbs/02_em.ipynb #ab3c3d5e
+# %% ../nbs/02_em.ipynb #67bebc46
 class ProductKernel:
     """Both steps as matrix products with `T(x - center)`: equations (1.8) and (2.6).
 
@@ -300,6 +323,9 @@ class ProductKernel:
         if params is not None:
             self.U = params.precisions_cholesky[None] if shared else params.precisions_cholesky
             self.theta = natural_parameters(params.weights, params.means - center, self.U, form, shared)
+            self.centered = CenteredKernel(params.means, form, params, shared)
+            variances = form.diagonal(params.covariances[None] if shared else params.covariances)
+            self.flat = cancellation(variances, self.U, form) > 100 * np.finfo(float).eps * d
 
     def workspace(self, size): return np.empty((self.shape[1], size)), np.empty((self.shape[0], size))
 
@@ -307,7 +333,15 @@ class ProductKernel:
         form = None if self.shared else self.form
         return row_statistics(X, self.center, form, space[0][:, :len(X)]), space[1][:, :len(X)]
 
-    def log_joint(self, X, loaded): return np.matmul(self.theta, loaded[0], out=loaded[1])
+    def log_joint(self, X, loaded):
+        T, joint = loaded
+        if self.flat:                                         # (1.11) at the block's farthest rows
+            farthest = np.square(T[1:1 + X.shape[1]]).max(1)
+            if cancellation(farthest, self.U, self.form) > LARGEST_LOSS:
+                joint[:] = self.centered.log_joint(X, None) - self.common(X)
+                return joint
+        return np.matmul(self.theta, T, out=joint)
+
     def sums(self, resp, X, loaded): return resp @ loaded[0].T
 
     def common(self, X):
@@ -363,9 +397,28 @@ class CenteredKernel:
     def statistics(self, sums, log_likelihood, rows, n_jobs=None):
         return Statistics(sums, self.center, self.form, log_likelihood)
 
-# %% ../nbs/02_em.ipynb #7b88540d
+# %% ../nbs/02_em.ipynb #2c9c97df
 LARGEST_LOSS = 1e-9
 WIDEST = 20_000
+
+
+def summing_kernel(center, form, n_components, shared=False):
+    """A kernel that sums about one centre and does not judge.
+
+    Parameters
+    ----------
+    center : array of shape (d,)
+    form : FullForm, DiagForm or SphericalForm
+    n_components : int
+    shared : bool, default False
+
+    Returns
+    -------
+    ProductKernel or CenteredKernel
+        The latter where `T` would be very long.
+    """
+    if form.size(len(center)) <= WIDEST: return ProductKernel(center, form, n_components, shared)
+    return CenteredKernel(np.tile(center, (n_components, 1)), form)
 
 
 def choose_kernel(params, center, form, shared=False):
@@ -498,7 +551,7 @@ def m_step(stats, structure, reg_covar, second_look):
     except ValueError: pass
     return structure.m_step(second_look(stats.means), reg_covar)
 
-# %% ../nbs/02_em.ipynb #cde509bd
+# %% ../nbs/02_em.ipynb #d193ceb5
 def em_step(rows, params, structure, reg_covar=0.0, n_jobs=None):
     """One EM iteration.
 
@@ -543,7 +596,7 @@ def start_from(rows, resp, structure, n_components, reg_covar=0.0, n_jobs=None):
     Parameters
     """
     form = structure.form
-    kernel = ProductKernel(rows.center, form, n_components, structure.shared)
+    kernel = summing_kernel(rows.center, form, n_components, structure.shared)
     stats = sum_under(rows, kernel, resp, n_jobs)
     again = lambda centers: sum_under(rows, CenteredKernel(centers, form), resp, n_jobs)
     return m_step(stats, structure, reg_covar, again)
@@ -586,7 +639,7 @@ def em(step, params, tol=1e-3, max_iter=100, report=None, previous=-np.inf):
         if abs(change) < tol: return Run(params, log_likelihoods, True)
     return Run(params, log_likelihoods, False)
 
-# %% ../nbs/02_em.ipynb #94deec7f
+# %% ../nbs/02_em.ipynb #27a50161
 def for_each_row(X, params, structure, out, answer, n_jobs=None):
     """Fill `out` with an answer for each row, block by block.
 
@@ -607,7 +660,7 @@ def for_each_row(X, params, structure, out, answer, n_jobs=None):
     array
         `out`.
     """
-    center = params.weights @ params.means
+    center = params.means[params.weights.argmax()]
     kernel = choose_kernel(params, center, structure.form, structure.shared)
 
     def consume(block, rows, loaded):

@@ -124,7 +124,7 @@ def format_table(results, criterion="bic"):
     if "!" in marks.values(): notes.append("! has a collapsed component, so it is left out of the choice")
     return "\n".join(lines + notes)
 
-# %% ../nbs/08_selection.ipynb #b7c27b44
+# %% ../nbs/08_selection.ipynb #536eef1c
 class SearchReport(Estimator):
     """The table and the picture of a search, from its `results_` and `criterion`."""
 
@@ -136,6 +136,7 @@ class SearchReport(Estimator):
 
     def table(self, criterion=None):
         """The results as plain text: sizes down, structures across, a star at the best."""
+        get_criterion(criterion or self.criterion)
         return format_table(self._rows, criterion or self.criterion)
 
     def plot(self, criterion=None, ax=None):
@@ -145,11 +146,12 @@ class SearchReport(Estimator):
         """
         from gmm_lit.plotting import plot_criterion
         name = criterion or self.criterion
+        get_criterion(name)
         rows = [row | ({name: np.nan} if row["collapsed"] else {}) for row in self._rows]
         sizes, values = criterion_values(rows, name)
         return plot_criterion(sizes, values, ax=ax, ylabel=f"{name.upper()} (smaller is better)")
 
-# %% ../nbs/08_selection.ipynb #0f091816
+# %% ../nbs/08_selection.ipynb #f29380b2
 class GaussianMixtureSearch(SearchReport):
     """Fit mixtures of many sizes and structures, and keep the one a criterion likes best.
 
@@ -224,6 +226,7 @@ class GaussianMixtureSearch(SearchReport):
 
 def _listed(name, value):
     """A list of whatever was given, one thing or several; each once."""
-    values = [value] if isinstance(value, str) or not np.iterable(value) else list(dict.fromkeys(value))
+    try: values = [value] if isinstance(value, str) or not np.iterable(value) else list(dict.fromkeys(value))
+    except TypeError: raise TypeError(f"{name} must be one thing or a flat list of them, but it is {value!r}.") from None
     if not values: raise ValueError(f"{name} must name at least one, but it is empty.")
     return values

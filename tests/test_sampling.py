@@ -9,7 +9,8 @@ from gmm_lit import sampling
 from gmm_lit.covariances import STRUCTURES, get_structure
 from gmm_lit.em import Parameters, Rows, em, em_step, start_from
 from gmm_lit.initializers import initialize
-from gmm_lit.sampling import draw_counts, sample, unwhiten
+from gmm_lit.densities import FullMatrix
+from gmm_lit.sampling import draw_counts, sample
 
 quick = settings(max_examples=30, deadline=None, derandomize=True)
 WEIGHTS = np.array([0.2, 0.5, 0.3])
@@ -173,7 +174,7 @@ def test_unwhiten_undoes_whitening(seed, d, n):
     rng = np.random.default_rng(seed)
     U = np.triu(rng.normal(size=(d, d)), 1) + np.diag(rng.uniform(0.5, 2, d))
     Z = rng.normal(size=(n, d))
-    Y = unwhiten(Z, U)
+    Y = FullMatrix.unwhiten(U, Z)
     assert Y.shape == (n, d)
     np.testing.assert_allclose(Y @ U, Z, atol=1e-8)
 
