@@ -30,7 +30,7 @@ def execute(path):
     """Run one notebook in its own folder; returns what went wrong, or nothing."""
     notebook = nbformat.read(path, as_version=4)
     mark_skipped(notebook)
-    client = NotebookClient(notebook, timeout=TIME_LIMIT, kernel_name="python3", record_timing=False,
+    client = NotebookClient(notebook, timeout=TIME_LIMIT, kernel_name="python3", record_timing=False, coalesce_streams=True,
                             skip_cells_with_tag=SKIP, extra_arguments=["--log-level=40"],  # errors only
                             resources={"metadata": {"path": str(path.parent)}})
     try:
