@@ -114,7 +114,7 @@ def spheres(centers):
     weights = np.full(len(centers), 1 / len(centers))
     return Parameters(weights, centers, np.array(variance), np.array(variance ** -0.5))
 
-# %% ../nbs/04_initializers.ipynb #5ecfd323
+# %% ../nbs/04_initializers.ipynb #dc9331ff
 def kmeans_step(rows, centers, n_jobs=None):
     """One iteration of k-means.
 
@@ -132,7 +132,7 @@ def kmeans_step(rows, centers, n_jobs=None):
         Weighted sum of squared distances from the old centres, by equation (4.2).
     """
     bells = spheres(centers)
-    kernel = choose_kernel(bells, rows.center, SphericalForm, shared=True)
+    kernel = choose_kernel(bells, rows.center, SphericalForm, shared=True, dtype=rows.X.dtype)
     top = log_density_spherical(centers[:1], centers[:1], bells.precisions_cholesky)[0, 0] - np.log(len(centers))
 
     def consume(block, X, loaded):
@@ -145,7 +145,7 @@ def kmeans_step(rows, centers, n_jobs=None):
         if rows.sample_weight is not None:
             hard *= rows.sample_weight[block]
             squares *= rows.sample_weight[block]
-        return kernel.sums(hard, X, loaded), squares.sum()
+        return kernel.sums(hard, X, loaded), squares.sum(dtype=float)
 
     sums, inertia = visit(rows.X, kernel, consume, n_jobs)
     d = centers.shape[1]

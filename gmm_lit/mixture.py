@@ -7,7 +7,7 @@ __all__ = ['LARGEST', 'check_rows', 'check_jobs', 'check_options', 'check_start'
            'ConvergenceWarning', 'Estimator', 'Mixture', 'JudgedMixture', 'best_run', 'check_continuation',
            'FittableMixture', 'GaussianMixture']
 
-# %% ../nbs/07_mixture.ipynb #f55a82ab
+# %% ../nbs/07_mixture.ipynb #f1a19301
 import inspect
 import sys
 import time
@@ -19,8 +19,8 @@ import numpy as np
 
 from .covariances import check_precisions, get_structure
 from .criteria import get_criterion, summarize
-from .em import (RUNNERS, Parameters, Rows, em_step, most_likely, responsibilities,
-                        score_rows, start_from)
+from .em import (RUNNERS, Parameters, Rows, em_step, most_likely, one_blas_thread,
+                        responsibilities, score_rows, start_from)
 from .initializers import INITIALIZERS, check_random_state, initialize, nearest
 from .sampling import sample
 
@@ -295,7 +295,7 @@ class Estimator:
         shown = [f"{name}={value!r}" for name, value, default in options if repr(value) != repr(default)]
         return f"{type(self).__name__}({', '.join(shown)})"
 
-# %% ../nbs/07_mixture.ipynb #52495640
+# %% ../nbs/07_mixture.ipynb #83b10735
 class Mixture(Estimator):
     """What can be asked of a mixture that has `weights_`, `means_` and `precisions_cholesky_`."""
 
@@ -339,12 +339,16 @@ class Mixture(Estimator):
         return self._structure.full_covariances(params.covariances, *params.means.shape)
 
     def collapsed_components(self):
-        """Components that only `reg_covar` keeps from collapsing: array of int.
+        """Components with next to no variance in some direction: array of int.
 
-        In some direction their variance without `reg_covar` would be less than `reg_covar`.
+        Next to none is less than twice `reg_covar` (so without it, less than `reg_covar`), or
+        less than 1e-9 of what the whole mixture has.
         """
-        smallest = np.linalg.eigvalsh(self.full_covariances())[:, 0]
-        return np.flatnonzero(smallest < 2 * self.reg_covar)
+        covariances, offsets = self.full_covariances(), self.means_ - self.weights_ @ self.means_
+        spread = np.sqrt(self.weights_ @ (np.einsum("kii->ki", covariances) + offsets ** 2))
+        smallest = np.linalg.eigvalsh(covariances)[:, 0]
+        relative = np.linalg.eigvalsh(covariances / np.outer(spread, spread))[:, 0]
+        return np.flatnonzero((smallest < 2 * self.reg_covar) | (relative < 1e-9))
 
 # %% ../nbs/07_mixture.ipynb #e38ff22a
 class JudgedMixture(Mixture):
@@ -418,7 +422,7 @@ def best_run(rows, model, start, reports=True):
                          f"input data. ({failed})") from failed
     return best
 
-# %% ../nbs/07_mixture.ipynb #5e50bd27
+# %% ../nbs/07_mixture.ipynb #698e1eab
 def check_continuation(model, n_features):
     """Raise ValueError if a warm start cannot go on from the last fit."""
     was = (*model.means_.shape, model._structure)
@@ -464,7 +468,8 @@ class FittableMixture(JudgedMixture):
         given, rng, rows = check_start(self, X.shape[1]), check_random_state(self.random_state), Rows(X)
         continued = self.warm_start and hasattr(self, "converged_")
         if continued: check_continuation(self, X.shape[1])
-        run = best_run(rows, self, lambda: self._parameters if continued else make_start(rows, self, given, rng))
+        start = lambda: self._parameters if continued else make_start(rows, self, given, rng)
+        with one_blas_thread(): run = best_run(rows, self, start)
         self._keep(run)
         if not run.converged and self.max_iter > 0:
             warnings.warn("Best performing initialization did not converge. Try different init "
@@ -484,11 +489,12 @@ class FittableMixture(JudgedMixture):
         """Fit, and return the most likely component of each row: array (n,)."""
         return self.fit(X).predict(X)
 
-# %% ../nbs/07_mixture.ipynb #a42889ec
+# %% ../nbs/07_mixture.ipynb #cb9acf67
 class GaussianMixture(FittableMixture):
     """A Gaussian mixture, fitted by EM.
 
-    The options, attributes and methods are those of scikit-learn's class of the same name.
+    The options, attributes and methods are those of scikit-learn's class of the same name; what
+    differs is listed at the end of the notebook.
 
     Parameters
     ----------
@@ -496,11 +502,13 @@ class GaussianMixture(FittableMixture):
         The number of components.
     covariance_type : str, default "full"
         "full": each component has its own covariance matrix; "tied": all share one; "diag":
-        each has its own diagonal one; "spherical": each has its own single variance.
+        each has its own diagonal one; "spherical": each has its own single variance; "EII": all
+        share one single variance.
     tol : float, default 1e-3
         EM stops when an iteration changes the mean log-likelihood of a row by less.
     reg_covar : float, default 1e-6
-        Added to each variance, in squared units of the features.
+        Added to each variance, in squared units of the features: where variances are not
+        much larger, scale the features or pass a smaller number.
     max_iter : int, default 100
         The most iterations of one run. With 0 the start itself is kept.
     n_init : int, default 1
@@ -531,7 +539,8 @@ class GaussianMixture(FittableMixture):
     weights_ : array of shape (K,)
     means_ : array of shape (K, d)
     covariances_, precisions_, precisions_cholesky_ : array
-        (K, d, d) for "full", (d, d) for "tied", (K, d) for "diag", (K,) for "spherical".
+        (K, d, d) for "full", (d, d) for "tied", (K, d) for "diag", (K,) for "spherical", () for
+        "EII".
     converged_ : bool
         Whether the kept run came to its end within `max_iter`.
     n_iter_ : int

@@ -50,7 +50,7 @@ def try_model(model, X):
         row |= dict.fromkeys(names, np.nan) | {"converged": False, "collapsed": [], "error": str(error)}
     return row | {"seconds": time.perf_counter() - start}
 
-# %% ../nbs/08_selection.ipynb #ed4fc3c5
+# %% ../nbs/08_selection.ipynb #a2daf079
 def best_row(results, criterion):
     """The row with the smallest criterion among those without collapsed components.
 
@@ -71,7 +71,8 @@ def best_row(results, criterion):
     """
     sound = [row for row in results if not row["collapsed"] and not np.isnan(row[criterion])]
     if not sound:
-        why = next((row["error"] for row in results if row["error"]), "all have a collapsed component")
+        why = next((row["error"] for row in results if row["error"]),
+                   "all have a collapsed component; perhaps reg_covar is too large for the units of X.")
         raise ValueError(f"No model could be chosen: {why}")
     return min(sound, key=lambda row: row[criterion])
 
@@ -151,7 +152,7 @@ class SearchReport(Estimator):
         sizes, values = criterion_values(rows, name)
         return plot_criterion(sizes, values, ax=ax, ylabel=f"{name.upper()} (smaller is better)")
 
-# %% ../nbs/08_selection.ipynb #f29380b2
+# %% ../nbs/08_selection.ipynb #32df5647
 class GaussianMixtureSearch(SearchReport):
     """Fit mixtures of many sizes and structures, and keep the one a criterion likes best.
 
@@ -162,7 +163,7 @@ class GaussianMixtureSearch(SearchReport):
         Names of structures, from `gmm_lit.covariances.STRUCTURES`.
     criterion : str, default "bic"
         One of `gmm_lit.criteria.CRITERIA`; smaller is better.
-    n_init : int, default 5
+    n_init : int, default 10
         Starts for each model.
     tol : float, default 1e-6
     max_iter : int, default 1000
@@ -188,7 +189,7 @@ class GaussianMixtureSearch(SearchReport):
     {'n_components': 2, 'covariance_type': 'tied'}
     """
 
-    def __init__(self, n_components=range(1, 10), *, covariance_types="all", criterion="bic", n_init=5,
+    def __init__(self, n_components=range(1, 10), *, covariance_types="all", criterion="bic", n_init=10,
                  tol=1e-6, max_iter=1000, reg_covar=1e-6, init_params="kmeans", random_state=None, n_jobs=None):
         self.n_components, self.covariance_types, self.criterion = n_components, covariance_types, criterion
         self.n_init, self.tol, self.max_iter = n_init, tol, max_iter
