@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gmm_lit import GaussianMixture
 from gmm_lit.covariances import STRUCTURES
-from gmm_lit.em import Rows, add_up, block_size, choose_kernel, e_step, em, em_by_loops, em_step, start_from
+from gmm_lit.em import CenteredKernel, Rows, add_up, block_size, choose_kernel, e_step, em, em_by_loops, em_step, start_from
 from gmm_lit.initializers import INITIALIZERS, kmeans, kmeans_step, nearest
 
 quick = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
@@ -161,3 +161,31 @@ def test_blocks_cover_the_rows_once():
         (total,) = add_up(lambda a, b: (list(range(a, b)),), n, 7)
         assert total == list(range(n))
     assert all(64 <= block_size(P, K) <= 16384 for P in (2, 50, 10 ** 6) for K in (1, 100, 10 ** 5))
+
+
+@pytest.mark.parametrize("covariance_type", STRUCTURES)
+def test_blocks_with_rows_far_from_everything(covariance_type):
+    X = rows_of(2, n=40_000, d=3)
+    X[[5, 20_000, 39_999]] = [[1e4, 0, 0], [-1e5, 1e5, 3], [50, 2000, -900]]
+    structure, params = STRUCTURES[covariance_type], fit(rows_of(2, n=500, d=3), covariance_type=covariance_type)._parameters
+    rows = Rows(X)
+    kernel = choose_kernel(params, rows.center, structure.form, structure.shared)
+    safe = CenteredKernel(params.means, structure.form, params, structure.shared)
+    fast, slow = e_step(rows, kernel), e_step(rows, safe)
+    np.testing.assert_allclose(fast.log_likelihood, slow.log_likelihood, rtol=1e-10)
+    np.testing.assert_allclose(fast.counts, slow.counts, rtol=1e-8)
+    np.testing.assert_allclose(fast.means, slow.means, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("covariance_type", STRUCTURES)
+def test_float32_rows(covariance_type):
+    X = rows_of(4, n=30_000, d=4)
+    means = X[[10, 2000, 9000]]
+    options = dict(covariance_type=covariance_type, means_init=means, max_iter=15, tol=0)
+    double, single = fit(X, **options), fit(X.astype(np.float32), **options)
+    np.testing.assert_allclose(single.means_, double.means_, rtol=1e-3, atol=1e-3)
+    np.testing.assert_allclose(single.lower_bound_, double.lower_bound_, rtol=1e-5)
+    assert single.means_.dtype == np.float64 and np.isfinite(single.score_samples(X.astype(np.float32))).all()
+    far = (X + 1e6).astype(np.float32)                    # float32 rounds these to 1/16: nothing worse may happen
+    moved = fit(far, **{**options, "means_init": means + 1e6})
+    assert abs(moved.score(far) - double.score(X)) < 0.05
