@@ -7,7 +7,7 @@ __all__ = ['LARGEST', 'check_rows', 'check_jobs', 'check_options', 'check_start'
            'ConvergenceWarning', 'Estimator', 'Mixture', 'JudgedMixture', 'best_run', 'check_continuation',
            'FittableMixture', 'GaussianMixture']
 
-# %% ../nbs/07_mixture.ipynb #506779c8
+# %% ../nbs/07_mixture.ipynb #f1a19301
 import inspect
 import sys
 import time
@@ -19,7 +19,7 @@ import numpy as np
 
 from .covariances import check_precisions, get_structure
 from .criteria import get_criterion, summarize
-from .em import (Parameters, Rows, em, em_step, most_likely, one_blas_thread,
+from .em import (RUNNERS, Parameters, Rows, em_step, most_likely, one_blas_thread,
                         responsibilities, score_rows, start_from)
 from .initializers import INITIALIZERS, check_random_state, initialize, nearest
 from .sampling import sample
@@ -99,7 +99,7 @@ def _check_finite(X, name):
         raise ValueError(f"{name} must be finite and within 1e100 of zero, but it contains {kind}: first "
                          f"in row {start + row}, column {column} (counted from 0).")
 
-# %% ../nbs/07_mixture.ipynb #5aad7c99
+# %% ../nbs/07_mixture.ipynb #a2947d8c
 def check_jobs(n_jobs):
     """Raise ValueError unless `n_jobs` is None, -1 or a positive integer."""
     whole = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
@@ -135,6 +135,9 @@ def check_options(model):
         raise TypeError(f"warm_start must be True or False, but it is {model.warm_start!r}.")
     check_jobs(model.n_jobs)
     get_structure(model.covariance_type)
+    if not (model.accelerate is None or isinstance(model.accelerate, str)) or model.accelerate not in RUNNERS:
+        raise ValueError(f"accelerate must be one of {', '.join(map(repr, RUNNERS))}, "
+                         f"but it is {model.accelerate!r}.")
     if not isinstance(model.init_params, str) or model.init_params not in INITIALIZERS:
         raise ValueError(f"init_params must be one of {', '.join(map(repr, INITIALIZERS))}, "
                          f"but it is {model.init_params!r}.")
@@ -383,7 +386,7 @@ class JudgedMixture(Mixture):
         """
         return sample(n_samples, self._parameters, self._structure, self.random_state)
 
-# %% ../nbs/07_mixture.ipynb #7c342e81
+# %% ../nbs/07_mixture.ipynb #51c64044
 def best_run(rows, model, start, reports=True):
     """EM from `n_init` starts; the run that ends with the highest likelihood.
 
@@ -406,8 +409,9 @@ def best_run(rows, model, start, reports=True):
         reporter.begin(number)
         run = None
         try:
-            run = em(step, start(), model.tol, model.max_iter, reporter.iteration,
-                     previous=model.lower_bound_ if continued else -np.inf)
+            run = RUNNERS[model.accelerate](
+                step, start(), structure, tol=model.tol, max_iter=model.max_iter, report=reporter.iteration,
+                previous=model.lower_bound_ if continued else -np.inf)
         except ValueError as error: failed = error
         reporter.end(run)
         if run and (best is None or run.log_likelihoods[-1:] > best.log_likelihoods[-1:]): best = run
@@ -485,7 +489,7 @@ class FittableMixture(JudgedMixture):
         """Fit, and return the most likely component of each row: array (n,)."""
         return self.fit(X).predict(X)
 
-# %% ../nbs/07_mixture.ipynb #2171dcf0
+# %% ../nbs/07_mixture.ipynb #ef1d1065
 class GaussianMixture(FittableMixture):
     """A Gaussian mixture, fitted by EM.
 
@@ -527,6 +531,8 @@ class GaussianMixture(FittableMixture):
         Iterations between reports.
     n_jobs : int, optional
         Threads; None or -1 means all cores. The result does not depend on it.
+    accelerate : str, optional
+        None is plain EM; "squarem" needs fewer iterations, see `gmm_lit.convergence`.
 
     Attributes
     ----------
@@ -558,7 +564,7 @@ class GaussianMixture(FittableMixture):
     def __init__(self, n_components=1, *, covariance_type="full", tol=1e-3, reg_covar=1e-6,
                  max_iter=100, n_init=1, init_params="kmeans", weights_init=None, means_init=None,
                  precisions_init=None, random_state=None, warm_start=False, verbose=0,
-                 verbose_interval=10, n_jobs=None):
+                 verbose_interval=10, n_jobs=None, accelerate=None):
         self.n_components, self.covariance_type = n_components, covariance_type
         self.tol, self.reg_covar, self.max_iter = tol, reg_covar, max_iter
         self.n_init, self.init_params = n_init, init_params
@@ -566,3 +572,4 @@ class GaussianMixture(FittableMixture):
         self.precisions_init, self.random_state = precisions_init, random_state
         self.warm_start, self.verbose = warm_start, verbose
         self.verbose_interval, self.n_jobs = verbose_interval, n_jobs
+        self.accelerate = accelerate
