@@ -26,7 +26,7 @@ class Structure:
     """
 
     @classmethod
-    def m_step(cls, stats, reg_covar=0.0):
+    def m_step(cls, stats, reg_covar=0.0, previous=None):
         """Parameters that maximise the bound (2.4) under the structure's promise."""
         covariances = np.asarray(cls.covariances(stats))
         variances = cls.form.diagonal(covariances)

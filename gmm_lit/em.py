@@ -611,19 +611,21 @@ def sum_under(rows, kernel, resp, n_jobs=None):
     return kernel.statistics(*visit(rows.X, kernel, consume, n_jobs), 0.0, rows, n_jobs)
 
 # %% ../nbs/02_em.ipynb #fb0200d4
-def m_step(stats, structure, reg_covar, second_look, dtype=float):
+def m_step(stats, structure, reg_covar, second_look, dtype=float, previous=None):
     """Parameters from statistics, summed again about the new means if digits were lost.
 
     Parameters
     ----------
     stats : Statistics
     structure : object
-        With `form`, `shared` and `m_step(stats, reg_covar)`.
+        With `form`, `shared` and `m_step(stats, reg_covar, previous)`.
     reg_covar : float
     second_look : callable
         `second_look(centers)` sums the same responsibilities about `centers` (K, d).
     dtype : type, default float
         In what the sums were computed within blocks.
+    previous : Parameters or None
+        Those that gave the responsibilities: where a structure whose M step is itself a search begins it.
 
     Returns
     -------
@@ -635,11 +637,11 @@ def m_step(stats, structure, reg_covar, second_look, dtype=float):
         If a covariance is not positive definite and no loss of digits is to blame.
     """
     try:
-        params = structure.m_step(stats, reg_covar)
+        params = structure.m_step(stats, reg_covar, previous)
         precisions = structure.form.diagonal(structure.form.precision(params.precisions_cholesky))
         if cancellation(stats.offsets ** 2, precisions) <= largest_loss(dtype): return params
     except ValueError: pass
-    return structure.m_step(second_look(stats.means), reg_covar)
+    return structure.m_step(second_look(stats.means), reg_covar, previous)
 
 # %% ../nbs/02_em.ipynb #240975ec
 def em_step(rows, params, structure, reg_covar=0.0, n_jobs=None):
@@ -650,7 +652,7 @@ def em_step(rows, params, structure, reg_covar=0.0, n_jobs=None):
     rows : Rows
     params : Parameters
     structure : object
-        With `form`, `shared` and `m_step(stats, reg_covar)`.
+        With `form`, `shared` and `m_step(stats, reg_covar, previous)`.
     reg_covar : float, default 0.0
     n_jobs : int or None
 
@@ -665,7 +667,8 @@ def em_step(rows, params, structure, reg_covar=0.0, n_jobs=None):
     kernel = choose_kernel(params, rows.center, form, shared, rows.X.dtype)
     stats = e_step(rows, kernel, n_jobs)
     again = lambda centers: e_step(rows, CenteredKernel(centers, form, params, shared), n_jobs)
-    return m_step(stats, structure, reg_covar, again, kernel.dtype), stats.log_likelihood / rows.weight_sum
+    new = m_step(stats, structure, reg_covar, again, kernel.dtype, previous=params)
+    return new, stats.log_likelihood / rows.weight_sum
 
 
 def start_from(rows, resp, structure, n_components, reg_covar=0.0, n_jobs=None):
@@ -677,7 +680,7 @@ def start_from(rows, resp, structure, n_components, reg_covar=0.0, n_jobs=None):
     resp : callable
         `resp(block)` gives the responsibilities (K, size) of a block of rows.
     structure : object
-        With `form`, `shared` and `m_step(stats, reg_covar)`.
+        With `form`, `shared` and `m_step(stats, reg_covar, previous)`.
     n_components : int
     reg_covar : float, default 0.0
     n_jobs : int or None
