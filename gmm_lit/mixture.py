@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['LARGEST', 'check_rows', 'check_jobs', 'check_options', 'check_start', 'make_start', 'Reporter', 'NotFittedError',
-           'ConvergenceWarning', 'Estimator', 'Mixture', 'JudgedMixture', 'best_run', 'check_continuation',
+           'ConvergenceWarning', 'Estimator', 'Collapsed', 'Mixture', 'JudgedMixture', 'best_run', 'check_continuation',
            'FittableMixture', 'GaussianMixture']
 
 # %% ../nbs/07_mixture.ipynb #f1a19301
@@ -14,6 +14,7 @@ import time
 import warnings
 from functools import partial
 from numbers import Integral, Real
+from typing import NamedTuple
 
 import numpy as np
 
@@ -296,6 +297,13 @@ class Estimator:
         return f"{type(self).__name__}({', '.join(shown)})"
 
 # %% ../nbs/07_mixture.ipynb #83b10735
+class Collapsed(NamedTuple):
+    """A component that collapsed: its number, its weight and its smallest eigenvalue."""
+    component: int
+    weight: float
+    smallest_eigenvalue: float
+
+
 class Mixture(Estimator):
     """What can be asked of a mixture that has `weights_`, `means_` and `precisions_cholesky_`."""
 
@@ -339,16 +347,24 @@ class Mixture(Estimator):
         return self._structure.full_covariances(params.covariances, *params.means.shape)
 
     def collapsed_components(self):
-        """Components with next to no variance in some direction: array of int.
+        """Components that some direction is lost in, so that their likelihood has no top.
 
-        Next to none is less than twice `reg_covar` (so without it, less than `reg_covar`), or
-        less than 1e-9 of what the whole mixture has.
+        A component has collapsed if its smallest variance, over all directions, is less than
+        twice `reg_covar` (regularisation holds it up and not the rows), or cannot be told from
+        zero: less than 1e-12 of the whole mixture's, in units in which each feature has a
+        variance of one.
+
+        Returns
+        -------
+        list of Collapsed
+            The number of each, its weight, and its smallest variance.
         """
         covariances, offsets = self.full_covariances(), self.means_ - self.weights_ @ self.means_
         spread = np.sqrt(self.weights_ @ (np.einsum("kii->ki", covariances) + offsets ** 2))
         smallest = np.linalg.eigvalsh(covariances)[:, 0]
         relative = np.linalg.eigvalsh(covariances / np.outer(spread, spread))[:, 0]
-        return np.flatnonzero((smallest < 2 * self.reg_covar) | (relative < 1e-9))
+        return [Collapsed(int(k), float(self.weights_[k]), float(smallest[k]))
+                for k in np.flatnonzero((smallest < 2 * self.reg_covar) | (relative < 1e-12))]
 
 # %% ../nbs/07_mixture.ipynb #e38ff22a
 class JudgedMixture(Mixture):
@@ -362,6 +378,10 @@ class JudgedMixture(Mixture):
         """Akaike's information criterion on the rows of `X` (n, d): smaller is better."""
         return get_criterion("aic")(self.summarize(X))
 
+    def aicc(self, X):
+        """AIC corrected for few rows on the rows of `X` (n, d): smaller is better."""
+        return get_criterion("aicc")(self.summarize(X))
+
     def bic(self, X):
         """The Bayesian information criterion on the rows of `X` (n, d): smaller is better."""
         return get_criterion("bic")(self.summarize(X))
@@ -369,6 +389,14 @@ class JudgedMixture(Mixture):
     def icl(self, X):
         """The integrated completed likelihood on the rows of `X` (n, d): smaller is better."""
         return get_criterion("icl")(self.summarize(X))
+
+    def clc(self, X):
+        """The classification likelihood criterion on the rows of `X` (n, d): smaller is better."""
+        return get_criterion("clc")(self.summarize(X))
+
+    def nec(self, X):
+        """The normalised entropy criterion on the rows of `X` (n, d): smaller is better."""
+        return get_criterion("nec")(self.summarize(X))
 
     def sample(self, n_samples=1):
         """Draw rows from the mixture.

@@ -1,12 +1,16 @@
-"""AIC, BIC and ICL: their definitions, their signs, mclust's numbers, and the registry."""
+"""The criteria: their definitions, their signs, mclust's numbers, and the registry."""
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gmm_lit import GaussianMixture
 from gmm_lit.covariances import STRUCTURES, get_structure
-from gmm_lit.criteria import (CRITERIA, FitSummary, aic, assignment_entropy, bic, get_criterion, icl,
-                              log_certainty, summarize)
+from gmm_lit.criteria import (CRITERIA, FitSummary, aic, aicc, assignment_entropy, bic, clc, get_criterion, icl,
+                              nec, summarize)
 from gmm_lit.datasets import load_faithful, load_iris
 from gmm_lit.em import Rows, em, em_step, responsibilities, score_rows, start_from
 from gmm_lit.initializers import initialize
@@ -50,6 +54,26 @@ def test_values_by_hand():
     assert bic(-100.0, 7, 50) == pytest.approx(200 + 7 * np.log(50))
     assert icl(-100.0, 7, 50, -3.5) == pytest.approx(200 + 7 * np.log(50) + 7)
     assert icl(-100.0, 7, 50, 0.0) == bic(-100.0, 7, 50)
+    assert aicc(-100.0, 7, 50) == pytest.approx(214 + 2 * 7 * 8 / 42)
+    assert clc(-100.0, 2.5) == 205
+    assert nec(-100.0, 2.5, -110.0, 3) == 0.25 and nec(-100.0, 0.0, -100.0, 1) == 1
+
+
+def test_aicc_where_rows_run_out():
+    values = [aicc(-100.0, 7, n) for n in (10 ** 9, 100, 20, 10, 9)]
+    assert values[0] == pytest.approx(aic(-100.0, 7)) and np.all(np.diff(values) > 0) and np.isfinite(values[-1])
+    assert all(aicc(-100.0, 7, n) == np.inf for n in (8, 7, 1))          # n - p - 1 is 0 or less
+
+
+def test_nec_where_nothing_was_gained():
+    assert nec(-100.0, 2.0, -100.0, 2) == nec(-101.0, 2.0, -100.0, 2) == nec(-100.0, 0.0, np.inf, 2) == np.inf
+
+
+@quick
+@given(st.floats(-1e5, 0), st.floats(0, 1e4), st.floats(1e-3, 1e4), st.integers(2, 9))
+def test_nec_is_below_one_where_clc_is_below_that_of_one_component(of_one, entropy, gain, K):      # (5.12)
+    if abs(gain - entropy) < 1e-6: return
+    assert (nec(of_one + gain, entropy, of_one, K) < 1) == (clc(of_one + gain, entropy) < clc(of_one, 0.0))
 
 
 def test_bic_charges_more_than_aic_from_eight_rows_on():
@@ -84,7 +108,7 @@ def test_entropy_lies_between_its_bounds(resp):
 
 @quick
 @given(responsibility_tables())
-def test_hard_charge_is_at_most_the_entropy(resp):                  # equation (5.9), row by row
+def test_hard_charge_is_at_most_the_entropy(resp):                  # equation (5.10), row by row
     charge = -np.log(resp.max(1))
     assert np.all(charge >= 0) and np.all(charge <= assignment_entropy(resp, axis=1) + 1e-12)
 
@@ -100,17 +124,16 @@ def test_certainty_and_entropy_of_a_fit(name, K):
     X, structure = load_iris().data, get_structure(name)
     params = fit(X, name, K)
     resp = responsibilities(X, params, structure)
-    certainty = log_certainty(X, params, structure)
+    summary = summarize(X, params, structure)
+    certainty = summary.log_certainty
     assert isinstance(certainty, float) and -len(X) * np.log(K) - 1e-9 <= certainty <= 0
     assert certainty == pytest.approx(np.log(resp.max(1)).sum(), abs=1e-9)
-    summary = summarize(X, params, structure)
-    assert summary.log_certainty == pytest.approx(certainty, abs=1e-9)
     assert summary.entropy == pytest.approx(assignment_entropy(resp), abs=1e-9)
     assert -summary.log_certainty <= summary.entropy + 1e-9
     assert (certainty == 0) == (K == 1)
 
 
-def test_icl_is_bic_of_rows_with_labels():                          # equation (5.7)
+def test_icl_is_bic_of_rows_with_labels():                          # equation (5.8)
     X, structure = load_faithful().data, get_structure("full")
     params = fit(X, "full", 3)
     resp = responsibilities(X, params, structure)
@@ -146,7 +169,41 @@ def test_far_rows_keep_a_finite_summary():
     assert np.all(np.isfinite(summarize(X, params, structure)))
 
 
+@pytest.mark.parametrize("name", STRUCTURES)
+def test_the_likelihood_of_one_component(name):
+    X, structure = load_iris().data, get_structure(name)
+    of_one = GaussianMixture(1, covariance_type=name, reg_covar=0).fit(X).score(X) * len(X)
+    for K in (1, 3):
+        summary = summarize(X, fit(X, name, K), structure)
+        assert summary.n_components == K and summary.log_likelihood_of_one == pytest.approx(of_one, rel=1e-5)
+    flat = np.column_stack([X[:, :2], np.ones(len(X))])
+    if np.isinf(summarize(flat, fit(flat, name, 2), structure).log_likelihood_of_one):
+        assert GaussianMixture(2, covariance_type=name, random_state=0).fit(flat).nec(flat) == np.inf
+
+
+@pytest.mark.parametrize("name", CRITERIA)
+def test_the_estimator_has_each(name):
+    X = load_faithful().data
+    gm = GaussianMixture(2, random_state=0).fit(X)
+    assert getattr(gm, name)(X) == CRITERIA[name](gm.summarize(X))
+    with pytest.raises(ValueError, match="NaN"): getattr(gm, name)(X * np.nan)
+
+
 # --- against the outside
+
+
+REFERENCE = json.loads((Path(__file__).parent / "reference" / "mclust_bic.json").read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize("load", [load_faithful, load_iris])
+def test_one_component_is_mclusts_with_the_other_sign(name, load):
+    theirs = REFERENCE[load.__name__.removeprefix("load_")]
+    X, mclust = load().data, next((other for other in STRUCTURES[name].names if other in theirs["bic"]), None)
+    if mclust is None: pytest.skip("mclust has it under no name for several features")
+    summary = summarize(X, fit(X, name, 1, reg_covar=0), STRUCTURES[name])
+    assert CRITERIA["bic"](summary) == pytest.approx(-theirs["bic"][mclust][0], abs=1e-4)
+    assert CRITERIA["icl"](summary) == pytest.approx(-theirs["icl"][mclust][0], abs=1e-4)
 
 
 @pytest.mark.parametrize("load, name, K, bic_published, icl_published", [
@@ -204,7 +261,7 @@ def test_icl_sees_one_clump_where_bic_builds_a_shape():
     X = np.exp(0.4 * np.random.default_rng(0).normal(size=(1000, 2)))
     summaries = [summarize(X, fit(X, "full", K), get_structure("full")) for K in range(1, 5)]
     takes = {name: 1 + int(np.argmin([f(s) for s in summaries])) for name, f in CRITERIA.items()}
-    assert takes["icl"] == 1 < takes["bic"]
+    assert takes["icl"] == takes["clc"] == takes["nec"] == 1 < takes["bic"] <= takes["aicc"] <= takes["aic"]
 
 
 @pytest.mark.parametrize("name", CRITERIA)
@@ -220,16 +277,19 @@ def test_separated_clumps_are_counted(name):
 
 
 def test_registry_and_functions_agree():
-    summary = FitSummary(-321.5, 9, 77, -4.25, 6.0)
+    summary = FitSummary(-321.5, 9, 77, -4.25, 6.0, 2, -400.0)
     assert get_criterion("aic")(summary) == aic(-321.5, 9)
     assert get_criterion("bic")(summary) == bic(-321.5, 9, 77)
     assert get_criterion("icl")(summary) == icl(-321.5, 9, 77, -4.25)
+    assert get_criterion("aicc")(summary) == aicc(-321.5, 9, 77)
+    assert get_criterion("clc")(summary) == clc(-321.5, 6.0)
+    assert get_criterion("nec")(summary) == nec(-321.5, 6.0, -400.0, 2)
     for name, criterion in CRITERIA.items():
         assert get_criterion(name) is criterion and isinstance(criterion(summary), float)
 
 
 @pytest.mark.parametrize("wrong", ["BIC", "", "likelihood", None, 3, ["bic"], len])
 def test_unknown_criterion_names_parameter_value_and_choices(wrong):
-    with pytest.raises(ValueError, match="criterion must be one of 'aic', 'bic', 'icl'") as error:
+    with pytest.raises(ValueError, match="criterion must be one of 'aic', 'aicc', 'bic', 'icl', 'clc', 'nec'") as error:
         get_criterion(wrong)
     assert repr(wrong) in str(error.value)
