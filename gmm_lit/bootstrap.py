@@ -112,7 +112,7 @@ class RatioTest:
     def remarks(self):
         """What the reader of the result should know: str, empty if nothing."""
         said = []
-        if self.n_failed: said.append(f"{self.n_failed} replicates failed and are left out")
+        if self.n_failed: said.append(f"{self.n_failed} failed and left out")
         if len(self.replicates) < self.planned:
             said.append(f"interrupted after {len(self.replicates)} of {self.planned}")
         return "; ".join(said)

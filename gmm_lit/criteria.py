@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .densities import logsumexp
-from .em import Rows, for_each_row, score_rows, softmax, start_from
+from .engine import Rows, for_each_row, score_rows, softmax, start_from
 
 # %% ../nbs/05_criteria.ipynb #1c75f351
 def aic(log_likelihood, n_parameters):

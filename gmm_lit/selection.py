@@ -23,7 +23,8 @@ import numpy as np
 
 from .covariances import STRUCTURES
 from .criteria import CRITERIA, get_criterion
-from .em import RUNNERS, cores
+from .em import RUNNERS
+from .engine import cores
 from .initializers import INITIALIZERS, check_random_state
 from .mixture import (ConvergenceWarning, Estimator, GaussianMixture, NotFittedError,
                              check_jobs, check_options, check_rows)
@@ -266,7 +267,7 @@ def work_through(function, tasks, common, n_jobs=None, verbose=None, unit="task"
     most = min(cores() if n_jobs in (None, -1) else n_jobs, len(tasks))
     bar, longest, interrupted = progress_bar(len(tasks), unit, verbose), 0.0, False
     try:
-        while waiting or any(helper.is_alive() for helper in helpers):
+        while len(results) < len(tasks):
             begin = time.perf_counter()
             try: number, task = waiting.popleft()
             except IndexError: time.sleep(0.005)              # helpers are at their last tasks

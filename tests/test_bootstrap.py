@@ -27,7 +27,7 @@ def test_p_values_by_hand():
     assert RatioTest(1, -1.0, np.arange(9.0), 9).p_value == 1.0
     failed = RatioTest(1, 5.0, np.array([np.nan, 1.0, np.nan, 6.0]), 6)
     assert failed.p_value == (1 + 1) / 3 and failed.n_failed == 2
-    assert failed.remarks == "2 replicates failed and are left out; interrupted after 4 of 6"
+    assert failed.remarks == "2 failed and left out; interrupted after 4 of 6"
 
 
 def test_the_statistic_is_twice_the_rise():
@@ -84,7 +84,7 @@ def test_replicates_that_fail_are_counted(monkeypatch):
     found = count_components(ONE, 2, **QUICK, n_jobs=1)
     test = found.tests[0]
     assert test.n_failed == 6 and len(test.replicates) == 19 and 0 < test.p_value <= 1
-    assert "6 replicates failed" in found.table()
+    assert "6 failed and left out" in found.table()
     assert np.isnan(replicate((GaussianMixture(1).fit(np.zeros((9, 1))), GaussianMixture(1), GaussianMixture(2), 1, ["kmeans"], 9),
                               np.random.SeedSequence(0)))
 

@@ -279,19 +279,24 @@ def slowly(common, task, n_jobs):
     return os.getpid(), task
 
 
+MEETING = """
+import os, pathlib, time
+
 def meet(folder, task, n_jobs):
-    """From the third task on, wait until two processes have been here."""
-    import pathlib
-    import time
     (pathlib.Path(folder) / str(os.getpid())).touch()
-    for _ in range(600):
+    for _ in range(600 if task == 2 else 1):                     # the third task waits for somebody else
         time.sleep(0.1)
-        if task < 2 or len(list(pathlib.Path(folder).iterdir())) > 1: break
+        if len(list(pathlib.Path(folder).iterdir())) > 1: break
     return os.getpid(), task
+"""
 
 
-def test_helpers_help(tmp_path):
-    found, interrupted = work_through(meet, range(20), str(tmp_path), 2)
+def test_helpers_help(tmp_path, monkeypatch):
+    (tmp_path / "a_meeting_place.py").write_text(MEETING)
+    (tmp_path / "guests").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    from a_meeting_place import meet                             # a module that a helper can import
+    found, interrupted = work_through(meet, range(20), str(tmp_path / "guests"), 2)
     assert [task for _, task in found] == list(range(20)) and len({pid for pid, _ in found}) == 2 and not interrupted
 
 
