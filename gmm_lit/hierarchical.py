@@ -79,8 +79,8 @@ def agglomerate(Z, weight, criterion):
     Returns
     -------
     merges : array of shape (N - 1, 2)
-        Cluster b is merged into a, for a < b; a cluster is called by its first row. Of equally
-        good merges the one with the smallest a, then b, comes first.
+        Cluster b is merged into a, for a < b; a cluster is called by its first row. Ties are
+        broken by the order of the rows.
     rises : array of shape (N - 1,)
         By how much each merge raises the criterion.
     """
