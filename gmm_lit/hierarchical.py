@@ -11,7 +11,8 @@ import numpy as np
 
 from .covariances import Full
 from .densities import FullForm, SphericalForm
-from .em import Parameters, most_likely, one_blas_thread
+from .em import Parameters
+from .engine import most_likely, one_blas_thread
 from .initializers import INITIALIZERS
 
 # %% ../nbs/04b_hierarchical.ipynb #bf9240d8

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from gmm_lit import GaussianMixture, GaussianMixtureSearch
 from gmm_lit.covariances import STRUCTURES, get_structure
 from gmm_lit.datasets import load_diabetes, load_faithful, load_iris
-from gmm_lit.em import Rows, em, em_step, start_from
+from gmm_lit.em import em
+from gmm_lit.engine import Rows, em_step, start_from
 from gmm_lit.hierarchical import Ellipsoids, HierarchicalTree, Traces, Ward, agglomerate, cut
 from gmm_lit.initializers import INITIALIZERS, InitializationError, check_assignment, initialize
 

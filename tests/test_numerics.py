@@ -6,7 +6,7 @@ import pytest
 
 from gmm_lit import GaussianMixture
 from gmm_lit.covariances import STRUCTURES
-from gmm_lit.em import CenteredKernel, ProductKernel, Rows, choose_kernel, e_step
+from gmm_lit.engine import CenteredKernel, ProductKernel, Rows, choose_kernel, e_step
 
 mpmath.mp.dps = 60
 
