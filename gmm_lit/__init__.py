@@ -11,6 +11,7 @@ tell what it does and why.
 __version__ = "0.1.0"
 
 from gmm_lit import convergence as _convergence      # registers accelerate="squarem"
+from gmm_lit import hierarchical as _hierarchical    # registers init_params="hierarchical", "ward", "mclust"
 from gmm_lit.mixture import ConvergenceWarning, GaussianMixture, NotFittedError
 from gmm_lit.selection import GaussianMixtureSearch
 

@@ -23,7 +23,8 @@ from .criteria import get_criterion, summarize
 from .em import RUNNERS, Parameters
 from .engine import (Rows, em_step, most_likely, one_blas_thread, responsibilities,
                             score_rows, start_from)
-from .initializers import INITIALIZERS, check_random_state, initialize, nearest
+from .initializers import (InitializationError, check_init_params, check_random_state,
+                                  initialize, nearest)
 from .sampling import sample
 
 # %% ../nbs/07_mixture.ipynb #c5bdd1b7
@@ -140,9 +141,7 @@ def check_options(model):
     if not (model.accelerate is None or isinstance(model.accelerate, str)) or model.accelerate not in RUNNERS:
         raise ValueError(f"accelerate must be one of {', '.join(map(repr, RUNNERS))}, "
                          f"but it is {model.accelerate!r}.")
-    if not isinstance(model.init_params, str) or model.init_params not in INITIALIZERS:
-        raise ValueError(f"init_params must be one of {', '.join(map(repr, INITIALIZERS))}, "
-                         f"but it is {model.init_params!r}.")
+    check_init_params(model.init_params)
 
 # %% ../nbs/07_mixture.ipynb #82185db1
 def check_start(model, n_features):
@@ -203,11 +202,11 @@ def make_start(rows, model, given, rng):
     """
     if len(given) == len(Parameters._fields): return Parameters(**given)
     K, structure, n_jobs = model.n_components, get_structure(model.covariance_type), model.n_jobs
-    if "means" in given:
+    if "means" in given and isinstance(model.init_params, str):
         labels = nearest(rows, given["means"], n_jobs)
         resp = lambda block: (labels[block] == np.arange(K)[:, None]).astype(float)
     else:
-        resp = initialize(model.init_params, rows, K, rng, n_jobs)
+        resp = initialize(model.init_params, rows, K, rng, n_jobs, structure=structure, reg_covar=model.reg_covar)
     return start_from(rows, resp, structure, K, model.reg_covar, n_jobs)._replace(**given)
 
 # %% ../nbs/07_mixture.ipynb #5a4a59e1
@@ -294,8 +293,14 @@ class Estimator:
 
     def __repr__(self):
         options = [(name, getattr(self, name), option.default) for name, option in self._options() if name != "self"]
-        shown = [f"{name}={value!r}" for name, value, default in options if repr(value) != repr(default)]
+        shown = [f"{name}={_short(value)}" for name, value, default in options if repr(value) != repr(default)]
         return f"{type(self).__name__}({', '.join(shown)})"
+
+
+def _short(value):
+    """The representation of an option, cut if it is long: an array of labels may be."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 80 else f"{text[:50]} ... {text[-20:]}"
 
 # %% ../nbs/07_mixture.ipynb #83b10735
 class Collapsed(NamedTuple):
@@ -441,6 +446,7 @@ def best_run(rows, model, start, reports=True):
             run = RUNNERS[model.accelerate](
                 step, start(), structure, tol=model.tol, max_iter=model.max_iter, report=reporter.iteration,
                 previous=model.lower_bound_ if continued else -np.inf)
+        except InitializationError: raise                     # not bad luck: the user's own start is wrong
         except ValueError as error: failed = error
         reporter.end(run)
         if run and (best is None or run.log_likelihoods[-1:] > best.log_likelihoods[-1:]): best = run
@@ -542,8 +548,13 @@ class GaussianMixture(FittableMixture):
         The most iterations of one run. With 0 the start itself is kept.
     n_init : int, default 1
         Starts; the run that ends with the highest likelihood is kept.
-    init_params : str, default "kmeans"
-        "kmeans", "k-means++", "random_from_data" or "random": see `gmm_lit.initializers`.
+    init_params : str, array_like or callable, default "kmeans"
+        "kmeans", "k-means++", "random_from_data", "random" or "short_runs" (see
+        `gmm_lit.initializers`); "hierarchical", "ward" or "mclust", which draw no random numbers
+        (see `gmm_lit.hierarchical`). Or an array of labels (n,) with K distinct values, in
+        sorted order components 0 to K - 1; or of responsibilities (n, K), each row with a sum
+        of one; or a function `f(X, n_components, random_state)` that returns either, with
+        `random_state` an int. A start that is not random is the same for each of `n_init`.
     weights_init : array_like of shape (K,), optional
         Weights to start from; they sum to one.
     means_init : array_like of shape (K, d), optional
