@@ -46,8 +46,8 @@ from tqdm import tqdm
 import gmm_lit
 from gmm_lit.covariances import get_structure
 from gmm_lit.datasets import load_faithful, load_iris
-from gmm_lit.densities import FullForm, natural_parameters, row_statistics
-from gmm_lit.em import block_size, cores, one_blas_thread, softmax
+from gmm_lit.densities import FullForm, natural_parameters
+from gmm_lit.engine import Workspace, block_size, cores, exponentials, one_blas_thread
 
 try:
     from sklearn.datasets import load_digits
@@ -260,23 +260,27 @@ def measure_parts(shape, effort):
     """Seconds of each part of an iteration of full covariances, summed over blocks of rows, in one thread."""
     X, means = made_rows(*shape[1:])
     (n, d), (K, _) = X.shape, means.shape
-    size, center = block_size(FullForm.size(d), K), X[:1000].mean(0)
+    space, center = Workspace(K, d, block_size(FullForm.size(d), K), FullForm), X[:1000].mean(0)
     theta = natural_parameters(np.full(K, 1 / K), means - center, np.tile(np.eye(d), (K, 1, 1)), FullForm)
-    T, joint = np.empty((FullForm.size(d), size)), np.empty((K, size))
     with one_blas_thread():
-        visits = [visit_in_parts(X, center, theta, T, joint) for _ in range(1 + effort.least)]
+        visits = [visit_in_parts(X, center[:, None], theta, space) for _ in range(1 + effort.least)]
     parts = {name: [visit[name] for visit in visits[1:]] for name in visits[0]}
     return dict(described(shape), parts=parts)
 
 
-def visit_in_parts(X, center, theta, T, joint):
-    """One iteration's visit to the rows: seconds by part."""
-    seconds = dict.fromkeys(("statistics T", "product: log-joint", "softmax", "product: sums"), 0.0)
-    for i in range(0, len(X), T.shape[1]):
-        rows = X[i : i + T.shape[1]]
-        t, j = T[:, : len(rows)], joint[:, : len(rows)]
-        work = (lambda: row_statistics(rows, center, FullForm, t), lambda: np.matmul(theta, t, out=j),
-                lambda: softmax(j), lambda: j @ t.T)
+def normalize(space):
+    """What `ProductKernel.respond` does between the products."""
+    total = exponentials(space.joint, out=space.scratch[0])
+    np.log(total, out=space.scratch[1])
+    np.multiply(space.joint, np.reciprocal(total, out=total), out=space.resp)
+
+
+def visit_in_parts(X, center, theta, space):
+    """One iteration's visit to the whole blocks of rows: seconds by part."""
+    seconds, size = dict.fromkeys(("statistics T", "product: log-joint", "softmax", "product: sums"), 0.0), space.T.shape[1]
+    for i in range(0, len(X) - size + 1, size):
+        work = (lambda: space.load(X[i : i + size], center), lambda: space.judge(theta),
+                lambda: normalize(space), lambda: space.sums(space.resp))
         for part, job in zip(seconds, work):
             seconds[part] += timed(job)[0]
     return seconds

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from .densities import logsumexp
-from .em import for_each_row, softmax
+from .engine import for_each_row, softmax
 
 # %% ../nbs/05_criteria.ipynb #1c75f351
 def aic(log_likelihood, n_parameters):

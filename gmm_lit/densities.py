@@ -11,6 +11,7 @@ __all__ = ['EPS', 'FLATTEST', 'inverse_lower', 'precision_cholesky', 'log_densit
 from functools import lru_cache
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 
 # %% ../nbs/01_densities.ipynb #06065c22
 def inverse_lower(L):
@@ -30,13 +31,20 @@ def inverse_lower(L):
     array([[ 0.5  ,  0.   ],
            [-0.125,  0.25 ]])
     """
-    d = L.shape[-1]
-    if d == 1: return 1 / L
-    h, V = d // 2, np.zeros_like(L)
-    V[..., :h, :h] = F = inverse_lower(L[..., :h, :h])
-    V[..., h:, h:] = H = inverse_lower(L[..., h:, h:])
-    V[..., h:, :h] = -H @ L[..., h:, :h] @ F
+    V = np.zeros_like(L)
+    np.divide(1, np.einsum("...ii->...i", L), out=np.einsum("...ii->...i", V))
+    _fill_below(L, V)
     return V
+
+
+def _fill_below(L, V):
+    """Complete the inverse `V`, whose diagonal is there already."""
+    h = L.shape[-1] // 2
+    if h == 0: return
+    F, G, H = V[..., :h, :h], L[..., h:, :h], V[..., h:, h:]
+    _fill_below(L[..., :h, :h], F)
+    _fill_below(L[..., h:, h:], H)
+    V[..., h:, :h] = -H @ G @ F
 
 # %% ../nbs/01_densities.ipynb #d4d34eaa
 EPS = float(np.finfo(float).eps)                              # 2.2e-16, the rounding of float64
@@ -69,11 +77,11 @@ def precision_cholesky(covariances):
     """
     covariances = np.asarray(covariances, float)
     with np.errstate(all="ignore"):
-        try: U = inverse_lower(np.linalg.cholesky(covariances)).swapaxes(-1, -2)
-        except np.linalg.LinAlgError: U = np.zeros_like(covariances)
-        variances = np.einsum("...ii->...i", covariances)
-        flatness = (U * U).sum(-1) * variances                # 1 where nothing is correlated
-        if 0 < flatness.min() and flatness.max() < FLATTEST: return U
+        try:
+            U = inverse_lower(np.linalg.cholesky(covariances)).swapaxes(-1, -2)
+            flatness = np.einsum("...ij,...ij,...ii->...i", U, U, covariances)   # 1 where nothing is correlated
+            if flatness.max() < FLATTEST: return U
+        except np.linalg.LinAlgError: pass
     matrices = covariances.reshape(-1, *covariances.shape[-2:])
     smallest = [np.linalg.eigvalsh(C)[0] if np.isfinite(C).all() else np.nan for C in matrices]
     k = int(np.argmin(np.nan_to_num(smallest, nan=-np.inf)))
@@ -200,6 +208,7 @@ class FullMatrix:
         return V.swapaxes(-1, -2) @ V
 
     def precision(U): return U @ U.swapaxes(-1, -2)
+    def precision_diagonal(U): return np.einsum("...ij,...ij->...i", U, U)
     def half_log_det(U, d): return np.log(np.diagonal(U, axis1=-2, axis2=-1)).sum(-1)
     def apply(A, m): return (A @ m[..., None])[..., 0]
     def inner(A, M): return (A * M).sum((-2, -1))
@@ -228,6 +237,7 @@ class DiagMatrix:
 
     def covariance(U): return 1 / U ** 2
     def precision(U): return U * U
+    def precision_diagonal(U): return U * U
     def half_log_det(U, d): return np.log(U).sum(-1)
     def apply(A, m): return A * m
     def inner(A, M): return (A * M).sum(-1)
@@ -243,6 +253,7 @@ class SphericalMatrix(DiagMatrix):
 
     log_density = staticmethod(log_density_spherical)
 
+    def precision_diagonal(U): return (U * U)[..., None]
     def half_log_det(U, d): return d * np.log(U)
     def apply(A, m): return A[..., None] * m
     def inner(A, M): return A * M
@@ -280,7 +291,11 @@ def logsumexp(a, axis=0):
 
 # %% ../nbs/01_densities.ipynb #304fb3d5
 @lru_cache(8)
-def _upper(d): return np.triu_indices(d)
+def _ring(d):
+    """Every pair of features once: each with itself, with the next, the next but one, ... around a ring."""
+    i, steps = np.arange(d), np.arange(d // 2 + 1)[:, None]
+    n_pairs = d * (d + 1) // 2
+    return np.tile(i, len(steps))[:n_pairs], ((i + steps) % d).ravel()[:n_pairs]
 
 
 class FullForm(FullMatrix):
@@ -288,30 +303,38 @@ class FullForm(FullMatrix):
 
     def size(d): return 1 + d + d * (d + 1) // 2
 
-    def fill(T, d):
-        """Fill the products into `T` (P, n), whose first 1 + d rows are there already."""
-        at = 1 + d
-        for i in range(d):
-            np.multiply(T[1 + i:1 + d], T[1 + i], out=T[at:at + d - i])
-            at += d - i
+    def filler(T, d):
+        """A function that fills the products into `T` (P, n) from the features in its rows 1 to d."""
+        Z, h = T[1:1 + d], (d + 1) // 2
+        twice = np.empty((2, *Z.shape), T.dtype) if h > 1 else Z[None]
+        down, (row, item) = twice.strides[1], T.strides
+        ring = as_strided(twice, (h, *Z.shape), (down, down, T.itemsize))    # ring[s, i]: s places after feature i
+        products = as_strided(T[1 + d:], ring.shape, (d * row, row, item))
+        left, right, rest = Z[:h], Z[h:], T[1 + d + h * d:]                  # an even ring meets itself half way
+
+        def fill():
+            if h > 1: twice[:] = Z
+            np.multiply(Z, ring, out=products)
+            if d % 2 == 0: np.multiply(left, right, out=rest)
+
+        return fill
 
     def pack(M):
-        """Upper triangles, row by row: (K, d, d) -> (K, d(d+1)/2)."""
-        i, j = _upper(M.shape[-1])
+        """Each entry once, in the order of `_ring`: (K, d, d) -> (K, d(d+1)/2)."""
+        i, j = _ring(M.shape[-1])
         return M[:, i, j]
 
     def unpack(packed, d):
         """The inverse of `pack`."""
         M = np.empty((len(packed), d, d))
-        i, j = _upper(d)
+        i, j = _ring(d)
         M[:, i, j] = M[:, j, i] = packed
         return M
 
     def coefficients(A):
         """What multiplies the products in `-x'Ax/2`: no halves off the diagonal."""
         packed = -FullForm.pack(A)
-        i, j = _upper(A.shape[-1])
-        packed[:, i == j] /= 2
+        packed[:, :A.shape[-1]] /= 2                                         # the ring begins with the squares
         return packed
 
     def moments(Z, r):
@@ -323,7 +346,7 @@ class DiagForm(DiagMatrix):
     """`T(x) = [1, x, x_i^2]`, for diagonal matrices."""
 
     def size(d): return 1 + 2 * d
-    def fill(T, d): np.multiply(T[1:1 + d], T[1:1 + d], out=T[1 + d:])
+    def filler(T, d): return lambda: np.multiply(T[1:1 + d], T[1:1 + d], out=T[1 + d:])
     def pack(M): return M
     def unpack(packed, d): return packed.copy()
     def coefficients(A): return -A / 2
@@ -334,7 +357,7 @@ class SphericalForm(SphericalMatrix):
     """`T(x) = [1, x, sum of x_i^2]`, for multiples of the identity."""
 
     def size(d): return 2 + d
-    def fill(T, d): np.einsum("in,in->n", T[1:1 + d], T[1:1 + d], out=T[1 + d])
+    def filler(T, d): return lambda: np.einsum("in,in->n", T[1:1 + d], T[1:1 + d], out=T[1 + d])
     def pack(M): return M[:, None]
     def unpack(packed, d): return packed[:, 0].copy()
     def coefficients(A): return -A[:, None] / 2
@@ -362,12 +385,12 @@ def row_statistics(X, center, form, out):
     Examples
     --------
     >>> row_statistics(np.array([[2.0, 3.0]]), np.zeros(2), FullForm, np.empty((6, 1))).T
-    array([[1., 2., 3., 4., 6., 9.]])
+    array([[1., 2., 3., 4., 9., 6.]])
     """
     d = X.shape[1]
     out[0] = 1
     np.subtract(X.T, center[:, None].astype(out.dtype, copy=False), out=out[1:1 + d], casting="same_kind")
-    if form is not None: form.fill(out, d)
+    if form is not None: form.filler(out, d)()
     return out
 
 # %% ../nbs/01_densities.ipynb #b6b37af6
@@ -394,14 +417,16 @@ def natural_parameters(weights, means, precisions_cholesky, form, shared=False):
     >>> natural_parameters(np.ones(1), np.ones((1, 1)), np.ones((1, 1)), DiagForm).round(4)
     array([[-1.4189,  1.    , -0.5   ]])
     """
-    d = means.shape[1]
-    A = form.precision(precisions_cholesky)
-    linear = form.apply(A, means)
-    with np.errstate(divide="ignore"):
-        number = np.log(weights) - 0.5 * (linear * means).sum(1)
-    if shared: return np.column_stack([number, linear])
+    K, d = means.shape
+    A, theta = form.precision(precisions_cholesky), np.empty((K, 1 + d if shared else form.size(d)))
+    number, linear = theta[:, 0], theta[:, 1:1 + d]
+    linear[:] = form.apply(A, means)
+    with np.errstate(divide="ignore"): np.log(weights, out=number)
+    number -= 0.5 * np.einsum("ki,ki->k", linear, means)
+    if shared: return theta
     number += form.half_log_det(precisions_cholesky, d) - 0.5 * d * np.log(2 * np.pi)
-    return np.column_stack([number, linear, form.coefficients(A)])
+    theta[:, 1 + d:] = form.coefficients(A)
+    return theta
 
 # %% ../nbs/01_densities.ipynb #f3907e07
 def cancellation(squares, precisions):

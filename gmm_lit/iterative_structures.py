@@ -16,12 +16,12 @@ import numpy as np
 from .covariances import Constrained, OwnAxes, register, volume
 from .densities import EPS, DiagForm, FullForm
 
-# %% ../nbs/03b_iterative_structures.ipynb #4f136514
+# %% ../nbs/03b_iterative_structures.ipynb #775c7b93
 SHAPE_TOL, SHAPE_STEPS = 1e-9, 100                            # gain in the mean log-likelihood, and Newton steps
 
 
 def equal_shape(W, N, form, volumes=None, tol=SHAPE_TOL, max_iter=SHAPE_STEPS):
-    """Covariances `C / w_k` that maximise (3.2): Newton's method for (3b.3).
+    """Covariances `C / w_k` that maximise (3.2): Newton's method for (3.13).
 
     Parameters
     ----------
@@ -48,7 +48,7 @@ def equal_shape(W, N, form, volumes=None, tol=SHAPE_TOL, max_iter=SHAPE_STEPS):
 
     References
     ----------
-    Celeux and Govaert (1995), Gaussian parsimonious clustering models: what (3b.2) does.
+    Celeux and Govaert (1995), Gaussian parsimonious clustering models: what (3.12) does.
     """
     K, d, n, tiny = len(N), W.shape[1], N.sum(), np.finfo(float).tiny
     sizes = form.diagonal(W).mean(1) / N
@@ -68,7 +68,7 @@ def equal_shape(W, N, form, volumes=None, tol=SHAPE_TOL, max_iter=SHAPE_STEPS):
             tau = new
             break
         Y, lower = _parts(W, N, new, form)
-        if not lower <= height:                               # (3b.2), which cannot fail but by rounding
+        if not lower <= height:                               # (3.12), which cannot fail but by rounding
             new = tau + np.log(d * N / (n * p))
             Y, lower = _parts(W, N, new, form)
             if not lower <= height: break
@@ -78,13 +78,13 @@ def equal_shape(W, N, form, volumes=None, tol=SHAPE_TOL, max_iter=SHAPE_STEPS):
 
 
 def _parts(W, N, tau, form):
-    """The parts of the components in the pooled scatter, in its own units, and (3b.3)."""
+    """The parts of the components in the pooled scatter, in its own units, and (3.13)."""
     with np.errstate(over="ignore", invalid="ignore"): W = (W.T * np.exp(tau)).T
     U, d = form.factor(W.sum(0)), W.shape[1]
     Y = U * W * U if W.ndim == 2 else U.T @ W @ U
     return Y, -2 * N.sum() * form.half_log_det(U, d) - d * (N @ tau)
 
-# %% ../nbs/03b_iterative_structures.ipynb #e9d455bb
+# %% ../nbs/03b_iterative_structures.ipynb #3d9e9a11
 def _volumes(params, form):
     """The volumes of the parameters before, to start from; None if there are none."""
     return None if params is None else volume(params.precisions_cholesky, form, params.means.shape[1])
@@ -98,23 +98,23 @@ class EqualShape(Constrained):
 
 
 class VEI(EqualShape):
-    """Bells along the features' axes with the same shape, each with its own volume; (3b.3)."""
+    """Bells along the features' axes with the same shape, each with its own volume; (3.13)."""
     names, form = ("VEI",), DiagForm
 
 
 class VEE(EqualShape):
-    """All components have the same shape and tilt, each has its own volume; equation (3b.3)."""
+    """All components have the same shape and tilt, each has its own volume; equation (3.13)."""
     names, form = ("VEE",), FullForm
 
 
 class VEV(OwnAxes):
-    """All components have the same shape, each has its own volume and tilt; (3.9) and (3b.3)."""
+    """All components have the same shape, each has its own volume and tilt; (3.9) and (3.13)."""
     names = ("VEV",)
 
     @staticmethod
     def rule(omega, N, previous): return equal_shape(omega, N, DiagForm, _volumes(previous, FullForm))
 
-# %% ../nbs/03b_iterative_structures.ipynb #87b5f003
+# %% ../nbs/03b_iterative_structures.ipynb #c9c0289e
 def each_its_own(s, N):
     """Variances (..., K, d) along common axes for VVE; equation (3.6)."""
     return s / N[:, None]
@@ -127,7 +127,7 @@ def own_shapes(s, N):
 
 
 class Along(NamedTuple):
-    """Axes `D`, the scatters along them, their diagonals, the variances, and (3b.5)."""
+    """Axes `D`, the scatters along them, their diagonals, the variances, and (3.15)."""
     D: np.ndarray
     S: np.ndarray
     s: np.ndarray
@@ -145,13 +145,13 @@ def along(D, W, N, rule):
         v = rule(s, N)
         return Along(D[..., 0, :, :], S, s, v, np.log(v).sum(-1) @ N)
 
-# %% ../nbs/03b_iterative_structures.ipynb #29a9e4b4
+# %% ../nbs/03b_iterative_structures.ipynb #95f0f6bb
 @lru_cache(16)
 def _pairs(d): return np.triu_indices(d, 1)
 
 
 def slopes(at, n):
-    """Slope (3b.7) and expected curvature (3b.8) for each pair of axes: two arrays (..., d(d-1)/2)."""
+    """Slope (3.17) and expected curvature (3.18) for each pair of axes: two arrays (..., d(d-1)/2)."""
     i, j = _pairs(at.D.shape[-1])
     precisions = 1 / at.v
     E, H = np.einsum("...kij,...ki->...ij", at.S, precisions), precisions.swapaxes(-1, -2) @ at.s
@@ -168,12 +168,12 @@ def turn(D, angles):
     half -= half.swapaxes(-1, -2)
     return D @ np.linalg.solve(eye - half, eye + half)
 
-# %% ../nbs/03b_iterative_structures.ipynb #18232586
+# %% ../nbs/03b_iterative_structures.ipynb #828d3042
 AXES_TOL, AXES_STEPS, AXES_MEMORY = 1e-12, 300, 5             # gain in the mean log-likelihood; steps; remembered
 
 
 def find_axes(D, W, N, rule, tol=AXES_TOL, max_iter=AXES_STEPS, memory=AXES_MEMORY):
-    """Common axes that minimise (3b.5), downhill from `D`: scoring with a memory.
+    """Common axes that minimise (3.15), downhill from `D`: scoring with a memory.
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def _remembered(g, h, pairs):
     for (s, y, sy), share in zip(pairs, reversed(shares)): step += (share - y @ step / sy) * s
     return step
 
-# %% ../nbs/03b_iterative_structures.ipynb #66513de2
+# %% ../nbs/03b_iterative_structures.ipynb #462ee4bf
 FIRST_STEPS = 20                                              # from each of several starts
 
 
@@ -257,7 +257,7 @@ def axes_of(covariances):
 
 
 class CommonAxes(Constrained):
-    """All components along the same axes, which minimise (3b.5); `rule` makes variances along them."""
+    """All components along the same axes, which minimise (3.15); `rule` makes variances along them."""
     form = FullForm
 
     @classmethod
@@ -268,12 +268,12 @@ class CommonAxes(Constrained):
 
 
 class EVE(CommonAxes):
-    """Each component has its own shape, all have the same axes and volume; (3b.5) and (3.8)."""
+    """Each component has its own shape, all have the same axes and volume; (3.15) and (3.8)."""
     names, rule = ("EVE",), staticmethod(own_shapes)
 
 
 class VVE(CommonAxes):
-    """Each component has its own shape and volume, all have the same axes; (3b.5) and (3.6)."""
+    """Each component has its own shape and volume, all have the same axes; (3.15) and (3.6)."""
     names, rule = ("VVE",), staticmethod(each_its_own)
 
 

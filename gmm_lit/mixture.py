@@ -19,8 +19,9 @@ import numpy as np
 
 from .covariances import check_precisions, get_structure
 from .criteria import get_criterion, summarize
-from .em import (RUNNERS, Parameters, Rows, em_step, most_likely, one_blas_thread,
-                        responsibilities, score_rows, start_from)
+from .em import RUNNERS, Parameters
+from .engine import (Rows, em_step, most_likely, one_blas_thread, responsibilities,
+                            score_rows, start_from)
 from .initializers import INITIALIZERS, check_random_state, initialize, nearest
 from .sampling import sample
 

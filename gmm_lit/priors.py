@@ -5,17 +5,18 @@
 # %% auto #0
 __all__ = ['Prior', 'default_prior', 'WithPrior', 'with_prior', 'check_prior', 'posterior_step']
 
-# %% ../nbs/03c_priors.ipynb #f454845f
+# %% ../nbs/03c_priors.ipynb #f11bf544
 from typing import NamedTuple
 
 import numpy as np
 
 from .densities import DiagForm, FullForm, SphericalForm
-from .em import scatter, sum_under, summing_kernel
+from .em import scatter
+from .engine import sum_under, summing_kernel
 
-# %% ../nbs/03c_priors.ipynb #e5bffc45
+# %% ../nbs/03c_priors.ipynb #c1b48474
 class Prior(NamedTuple):
-    """A conjugate prior of means and covariances; equation (3c.1).
+    """A conjugate prior of means and covariances; equation (3.19).
 
     Parameters
     ----------
@@ -25,9 +26,9 @@ class Prior(NamedTuple):
         In squared units of the features. Structures take what they can store: its diagonal, or the
         mean of that.
     dof : float
-        How many rows it speaks for, more or less; `nu` in (3c.1), more than d - 1.
+        How many rows it speaks for, more or less; `nu` in (3.19), more than d - 1.
     shrinkage : float, default 0.01
-        How many rows the prior mean speaks for; `kappa` in (3c.1). 0 leaves means alone.
+        How many rows the prior mean speaks for; `kappa` in (3.19). 0 leaves means alone.
 
     References
     ----------
@@ -60,7 +61,7 @@ def default_prior(rows, n_components, structure):
     Examples
     --------
     >>> from gmm_lit.covariances import Diag
-    >>> from gmm_lit.em import Rows
+    >>> from gmm_lit.engine import Rows
     >>> default_prior(Rows(np.array([[0.0, 0.0], [2.0, 4.0]])), 4, Diag)
     Prior(mean=array([1., 2.]), scale=array([1.25, 1.25]), dof=4, shrinkage=0.01)
     """
@@ -72,7 +73,7 @@ def default_prior(rows, n_components, structure):
     if structure.form is not FullForm: scale = np.full(d, scale.mean())
     return Prior(stats.means[0], scale, d + 2)
 
-# %% ../nbs/03c_priors.ipynb #c82a4657
+# %% ../nbs/03c_priors.ipynb #f0f9aac5
 _EXPONENT = {FullForm: lambda dof, d: dof + d + 1, DiagForm: lambda dof, d: dof + 2, SphericalForm: lambda dof, d: (dof + 2) / d}
 _SCALE = {FullForm: lambda scale, d: scale if scale.ndim == 2 else scale * np.eye(d),
           DiagForm: lambda scale, d: np.broadcast_to(scale.diagonal() if scale.ndim == 2 else scale, d),
@@ -80,7 +81,7 @@ _SCALE = {FullForm: lambda scale, d: scale if scale.ndim == 2 else scale * np.ey
 
 
 class WithPrior:
-    """A structure whose M step maximises the posterior density; equation (3c.2).
+    """A structure whose M step maximises the posterior density; equation (3.20).
 
     Parameters
     ----------
@@ -93,7 +94,7 @@ class WithPrior:
     scale : array
         That of the prior, in the structure's own shape without components.
     exponent : float
-        The number `e` of (3c.2).
+        The number `e` of (3.20).
     """
 
     def __init__(self, structure, prior):
@@ -119,7 +120,7 @@ class WithPrior:
         return self.structure.complete(stats.weights, means, W, N, previous)
 
     def log_density(self, params):
-        """The logarithm of (3c.1) for all components, but for a constant: float."""
+        """The logarithm of (3.19) for all components, but for a constant: float."""
         form, d = self.structure.form, params.means.shape[1]
         U, kappa = params.precisions_cholesky, self.prior.shrinkage
         A, halves = form.precision(U), form.half_log_det(U, d)

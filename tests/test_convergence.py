@@ -11,7 +11,8 @@ from gmm_lit import ConvergenceWarning, GaussianMixture
 from gmm_lit.convergence import Leaper, from_vector, quasi_newton, squarem, to_vector, units
 from gmm_lit.covariances import STRUCTURES
 from gmm_lit.datasets import load_diabetes, load_faithful, load_iris
-from gmm_lit.em import RUNNERS, Rows, em, em_step, start_from
+from gmm_lit.em import RUNNERS, em
+from gmm_lit.engine import Rows, em_step, start_from
 from gmm_lit.initializers import initialize
 
 quick = settings(max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))

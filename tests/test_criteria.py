@@ -8,7 +8,8 @@ from gmm_lit.covariances import STRUCTURES, get_structure
 from gmm_lit.criteria import (CRITERIA, FitSummary, aic, assignment_entropy, bic, get_criterion, icl,
                               log_certainty, summarize)
 from gmm_lit.datasets import load_faithful, load_iris
-from gmm_lit.em import Rows, em, em_step, responsibilities, score_rows, start_from
+from gmm_lit.em import em
+from gmm_lit.engine import Rows, em_step, responsibilities, score_rows, start_from
 from gmm_lit.initializers import initialize
 
 quick = settings(max_examples=40, deadline=None, derandomize=True)

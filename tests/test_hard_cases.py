@@ -8,7 +8,7 @@ from threadpoolctl import threadpool_info
 
 from gmm_lit import GaussianMixture, GaussianMixtureSearch
 from gmm_lit.covariances import STRUCTURES
-from gmm_lit.em import Rows
+from gmm_lit.engine import Rows
 from gmm_lit.initializers import kmeans_step, nearest
 
 rng = np.random.default_rng(0)

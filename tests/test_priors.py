@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from gmm_lit.covariances import STRUCTURES, get_structure
 from gmm_lit.convergence import squarem
 from gmm_lit.datasets import load_iris
-from gmm_lit.em import Rows, em, em_step, start_from
+from gmm_lit.em import em
+from gmm_lit.engine import Rows, em_step, start_from
 from gmm_lit.priors import Prior, WithPrior, default_prior, posterior_step, with_prior
 
 IRIS = load_iris().data

@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 
 from gmm_lit import GaussianMixture
 from gmm_lit.covariances import STRUCTURES
-from gmm_lit.em import CenteredKernel, Rows, add_up, block_size, choose_kernel, e_step, em, em_by_loops, em_step, start_from
-from gmm_lit.initializers import INITIALIZERS, kmeans, kmeans_step, nearest
+from gmm_lit.em import em, em_by_loops
+from gmm_lit.engine import (CenteredKernel, Rows, add_up, block_size, choose_kernel, e_step,
+                            em_step, start_from)
+from gmm_lit.initializers import INITIALIZERS, kmeans_plusplus, kmeans_step, lloyd, nearest
 
 quick = settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 types = st.sampled_from(list(STRUCTURES))
@@ -124,7 +126,8 @@ def test_engine_equals_loops():
 def test_kmeans(seed, K):
     X = rows_of(seed)
     rows = Rows(X)
-    centers, inertias = kmeans(rows, K, np.random.default_rng(seed))
+    rng = np.random.default_rng(seed)
+    centers, inertias = lloyd(rows, kmeans_plusplus(rows, K, rng), rng)
     assert np.all(np.diff(inertias) <= 1e-9 * inertias[0])
     squares = ((X[:, None] - centers) ** 2).sum(2)
     labels = nearest(rows, centers)

@@ -7,7 +7,8 @@ from scipy import stats
 
 from gmm_lit import sampling
 from gmm_lit.covariances import STRUCTURES, get_structure
-from gmm_lit.em import Parameters, Rows, em, em_step, start_from
+from gmm_lit.em import Parameters, em
+from gmm_lit.engine import Rows, em_step, start_from
 from gmm_lit.initializers import initialize
 from gmm_lit.densities import FullMatrix
 from gmm_lit.sampling import draw_counts, sample

@@ -15,7 +15,8 @@ from gmm_lit import ConvergenceWarning, GaussianMixture
 from gmm_lit.convergence import squarem
 from gmm_lit.covariances import STRUCTURES, get_structure
 from gmm_lit.datasets import load_diabetes, load_faithful, load_iris
-from gmm_lit.em import Parameters, Rows, em, em_step, start_from
+from gmm_lit.em import Parameters, em
+from gmm_lit.engine import Rows, em_step, start_from
 
 FAMILY = "EII VII EEI VEI EVI VVI EEE VEE EVE VVE EEV VEV EVV VVV".split()
 CLOSED = "EII VII EEI EVI VVI EEE EEV EVV VVV".split()
