@@ -40,7 +40,7 @@ def from_vector(vector, structure, shape):
     ----------
     vector : array
     structure : object
-        With `form` and `shape`.
+        With `form`, `shape` and `constrain`: what it promises of the covariances holds.
     shape : tuple
         Components and features, `(K, d)`.
 
@@ -53,7 +53,8 @@ def from_vector(vector, structure, shape):
     weights, U = np.exp(logs - logs.max()), U.reshape(structure.shape(K, d))
     diagonal = structure.form.diagonal(U)
     diagonal[...] = np.exp(diagonal)
-    return Parameters(weights / weights.sum(), means.reshape(K, d), structure.form.covariance(U), U)
+    moved = Parameters(weights / weights.sum(), means.reshape(K, d), structure.form.covariance(U), U)
+    return structure.constrain(moved)
 
 # %% ../nbs/09_convergence.ipynb #08fc67bc
 def units(params, structure):

@@ -538,7 +538,9 @@ class GaussianMixture(FittableMixture):
     covariance_type : str, default "full"
         "full": each component has its own covariance matrix; "tied": all share one; "diag":
         each has its own diagonal one; "spherical": each has its own single variance; "EII": all
-        share one single variance.
+        share one single variance. Or any of mclust's fourteen names, as "VEE": volume, shape and
+        orientation Equal for all components, Varying, or the Identity; "E" and "V" for one
+        feature. See `gmm_lit.covariances`.
     tol : float, default 1e-3
         EM stops when an iteration changes the mean log-likelihood of a row by less.
     reg_covar : float, default 1e-6
@@ -579,8 +581,8 @@ class GaussianMixture(FittableMixture):
     weights_ : array of shape (K,)
     means_ : array of shape (K, d)
     covariances_, precisions_, precisions_cholesky_ : array
-        (K, d, d) for "full", (d, d) for "tied", (K, d) for "diag", (K,) for "spherical", () for
-        "EII".
+        (K, d, d) for "full" and others that tilt, (d, d) for "tied", (K, d) for "diag", "VEI" and
+        "EVI", (d,) for "EEI", (K,) for "spherical", () for "EII".
     converged_ : bool
         Whether the kept run came to its end within `max_iter`.
     n_iter_ : int

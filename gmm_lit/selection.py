@@ -547,13 +547,13 @@ class GaussianMixtureSearch(ModelChoice):
         Names of structures, from `gmm_lit.covariances.STRUCTURES`.
     criterion : str, default "bic"
         One of `gmm_lit.criteria.CRITERIA`; smaller is better.
-    n_init : int, default 5
+    n_init : int, default 1
         Starts for each model from each initialiser.
     tol : float, default 1e-6
     max_iter : int, default 1000
     reg_covar : float, default 1e-6
         As in `GaussianMixture`: in squared units of the features.
-    init_params : str or tuple of str, default ("kmeans", "random_from_data")
+    init_params : str or tuple of str, default ("mclust", "kmeans")
         The initialiser, or several to try. The best sound run counts.
     random_state : None, int, Generator or RandomState, default None
     n_jobs : int, optional
@@ -582,8 +582,8 @@ class GaussianMixtureSearch(ModelChoice):
     {'n_components': 2, 'covariance_type': 'tied'}
     """
 
-    def __init__(self, n_components=range(1, 10), *, covariance_types="all", criterion="bic", n_init=5,
-                 tol=1e-6, max_iter=1000, reg_covar=1e-6, init_params=("kmeans", "random_from_data"),
+    def __init__(self, n_components=range(1, 10), *, covariance_types="all", criterion="bic", n_init=1,
+                 tol=1e-6, max_iter=1000, reg_covar=1e-6, init_params=("mclust", "kmeans"),
                  random_state=None, n_jobs=None, verbose=None):
         self.n_components, self.covariance_types, self.criterion = n_components, covariance_types, criterion
         self.n_init, self.tol, self.max_iter = n_init, tol, max_iter
