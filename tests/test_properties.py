@@ -91,8 +91,9 @@ def test_weights_of_rows_are_copies(seed, covariance_type):
         weighted._totals, repeated._totals = {}, {}
         a, b = e_step(weighted, kernel), e_step(repeated, kernel)
         np.testing.assert_allclose(a.log_likelihood, b.log_likelihood, rtol=1e-10)
+        loose = 1e3 if covariance_type in ("EVE", "VVE") else 1   # a search that stops at 1e-12 of a height knows places to 1e-6
         for x, y in zip(structure.m_step(a, 1e-3), structure.m_step(b, 1e-3)):
-            np.testing.assert_allclose(x, y, rtol=1e-8, atol=1e-10)
+            np.testing.assert_allclose(x, y, rtol=1e-8 * loose, atol=1e-6 if loose > 1 else 1e-10)
 
 
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
