@@ -163,7 +163,7 @@ def check_start(model, n_features):
         If a shape is wrong, weights are negative or do not sum to one, or precisions are not
         positive definite.
     """
-    K, structure, given = model.n_components, get_structure(model.covariance_type), {}
+    K, structure, given = model.n_components, get_structure(model.covariance_type, n_features), {}
     if model.weights_init is not None:
         weights = _as_numbers(model.weights_init, "weights_init").astype(float)
         if weights.shape != (K,):

@@ -182,7 +182,7 @@ def test_degenerate_models_are_said_and_left_out():
 class Broken(Spherical):
     names = ("broken",)
 
-    def covariances(stats): raise RuntimeError("no such luck")
+    def covariances(*scatter, **options): raise RuntimeError("no such luck")
 
 
 def test_one_model_fails_and_the_others_go_on(monkeypatch):
