@@ -421,7 +421,7 @@ class JudgedMixture(Mixture):
         return sample(n_samples, self._parameters, self._structure, self.random_state)
 
 # %% ../nbs/07_mixture.ipynb #51c64044
-def best_run(rows, model, start, reports=True):
+def best_run(rows, model, start):
     """EM from `n_init` starts; the run that ends with the highest likelihood.
 
     Parameters

@@ -42,7 +42,7 @@ class Prior(NamedTuple):
 
 
 def default_prior(rows, n_components, structure):
-    """The prior of Fraley and Raftery (2007), section 3: weak, and in the units of the data.
+    """The prior of Fraley and Raftery (2007): weak, and in the units of the data.
 
     Parameters
     ----------
