@@ -309,7 +309,7 @@ def below_mclust(starts):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("starts, least", [([("mclust", 0)], 0.95), ([("mclust", 0), ("kmeans", 0)], 0.97)], ids=["mclust", "and kmeans"])
+@pytest.mark.parametrize("starts, least", [([("mclust", 0)], 0.94), ([("mclust", 0), ("kmeans", 0)], 0.97)], ids=["mclust", "and kmeans"])
 def test_mclusts_start_reaches_mclusts_likelihood(starts, least):
     below, cells = below_mclust(starts)
     assert 1 - len(below) / cells >= least, below
