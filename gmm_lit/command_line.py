@@ -30,7 +30,7 @@ from typing import NamedTuple
 import numpy as np
 
 from . import __version__
-from .covariances import STRUCTURES
+from .covariances import STRUCTURES, get_structure
 from .criteria import CRITERIA
 from .datasets import load_faithful
 from .plotting import plot_mixture
@@ -556,6 +556,7 @@ def search_models(X, components, covariance_types, criterion="bic", seed=0):
     if not sizes:
         raise ValueError(f"{components[0]} components need at least {components[0]} complete rows, "
                          f"but there are {len(X)}")
+    if covariance_types == list(STRUCTURES): covariance_types = "all"        # which knows about a single feature
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")                       # the report says what went wrong
         search = GaussianMixtureSearch(
@@ -598,7 +599,7 @@ def reasons(results, best, criterion="bic"):
 
 def promise(covariance_type):
     """What a structure promises, in half a sentence; from its documentation."""
-    first_line = (STRUCTURES[covariance_type].__doc__ or "").strip().split("\n")[0]
+    first_line = (get_structure(covariance_type).__doc__ or "").strip().split("\n")[0]
     text = first_line.split(";")[0].rstrip(".")
     return text[:1].lower() + text[1:]
 

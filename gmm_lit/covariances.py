@@ -4,7 +4,8 @@
 
 # %% auto #0
 __all__ = ['STRUCTURES', 'Structure', 'Full', 'Tied', 'Diag', 'EEI', 'Spherical', 'EqualSpheres', 'Constrained', 'volume',
-           'EqualVolume', 'EVI', 'EVV', 'OwnAxes', 'EEV', 'register', 'get_structure', 'check_precisions']
+           'EqualVolume', 'EVI', 'EVV', 'OwnAxes', 'EEV', 'register', 'get_structure', 'structure_names',
+           'check_precisions']
 
 # %% ../nbs/03_covariances.ipynb #d73039ed
 import numpy as np
@@ -237,6 +238,21 @@ def get_structure(covariance_type, n_features=None):
 
 
 register(Full, Tied, Diag, Spherical, EqualSpheres, EEI, EVI, EVV, EEV)
+
+# %% ../nbs/03_covariances.ipynb #9ce2ae23
+def structure_names(n_features):
+    """The names of all structures that differ for so many features.
+
+    Parameters
+    ----------
+    n_features : int
+
+    Returns
+    -------
+    list of str
+        "E" and "V" for one feature: a single variance has no shape and no orientation.
+    """
+    return list(_ONE_FEATURE if n_features == 1 else STRUCTURES)
 
 # %% ../nbs/03_covariances.ipynb #7cecbbef
 def check_precisions(precisions, structure, n_components, n_features, name="precisions_init"):

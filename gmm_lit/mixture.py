@@ -25,6 +25,7 @@ from .engine import (Rows, em_step, most_likely, one_blas_thread, responsibiliti
                             score_rows, start_from)
 from .initializers import (InitializationError, check_init_params, check_random_state,
                                   initialize, nearest)
+from .priors import check_prior_option, posterior_step, with_prior
 from .sampling import sample
 
 # %% ../nbs/07_mixture.ipynb #c5bdd1b7
@@ -142,6 +143,7 @@ def check_options(model):
         raise ValueError(f"accelerate must be one of {', '.join(map(repr, RUNNERS))}, "
                          f"but it is {model.accelerate!r}.")
     check_init_params(model.init_params)
+    check_prior_option(model.prior)
 
 # %% ../nbs/07_mixture.ipynb #82185db1
 def check_start(model, n_features):
@@ -185,7 +187,7 @@ def check_start(model, n_features):
     return given
 
 # %% ../nbs/07_mixture.ipynb #72fcb825
-def make_start(rows, model, given, rng):
+def make_start(rows, model, given, rng, structure):
     """Parameters to start EM from: the user's where given, an initialiser's elsewhere.
 
     Parameters
@@ -195,13 +197,14 @@ def make_start(rows, model, given, rng):
     given : dict
         From `check_start`.
     rng : numpy.random.Generator
+    structure : type or WithPrior
 
     Returns
     -------
     Parameters
     """
     if len(given) == len(Parameters._fields): return Parameters(**given)
-    K, structure, n_jobs = model.n_components, get_structure(model.covariance_type), model.n_jobs
+    K, n_jobs = model.n_components, model.n_jobs
     if "means" in given and isinstance(model.init_params, str):
         labels = nearest(rows, given["means"], n_jobs)
         resp = lambda block: (labels[block] == np.arange(K)[:, None]).astype(float)
@@ -421,7 +424,7 @@ class JudgedMixture(Mixture):
         return sample(n_samples, self._parameters, self._structure, self.random_state)
 
 # %% ../nbs/07_mixture.ipynb #51c64044
-def best_run(rows, model, start):
+def best_run(rows, model, start, structure):
     """EM from `n_init` starts; the run that ends with the highest likelihood.
 
     Parameters
@@ -430,13 +433,16 @@ def best_run(rows, model, start):
     model : GaussianMixture
     start : callable
         `start()` makes parameters to start from.
+    structure : type or WithPrior
+        With a prior, runs are judged by the posterior.
 
     Returns
     -------
     Run
     """
-    structure, best, failed = get_structure(model.covariance_type), None, None
+    best, failed = None, None
     step = partial(em_step, rows, structure=structure, reg_covar=model.reg_covar, n_jobs=model.n_jobs)
+    step = posterior_step(step, structure, rows.weight_sum)
     reporter = Reporter(model.verbose, model.verbose_interval, model.max_iter)
     continued = model.warm_start and hasattr(model, "converged_")
     for number in range(1 if continued else model.n_init):
@@ -503,8 +509,10 @@ class FittableMixture(JudgedMixture):
         given, rng, rows = check_start(self, X.shape[1]), check_random_state(self.random_state), Rows(X)
         continued = self.warm_start and hasattr(self, "converged_")
         if continued: check_continuation(self, X.shape[1])
-        start = lambda: self._parameters if continued else make_start(rows, self, given, rng)
-        with one_blas_thread(): run = best_run(rows, self, start)
+        with one_blas_thread():
+            structure = with_prior(get_structure(self.covariance_type, X.shape[1]), self.prior, rows, self.n_components)
+            start = lambda: self._parameters if continued else make_start(rows, self, given, rng, structure)
+            run = best_run(rows, self, start, structure)
         self._keep(run)
         if not run.converged and self.max_iter > 0:
             warnings.warn("Best performing initialization did not converge. Try different init "
@@ -575,6 +583,11 @@ class GaussianMixture(FittableMixture):
         Threads; None or -1 means all cores. The result does not depend on it.
     accelerate : str, optional
         None is plain EM; "squarem" needs fewer iterations, see `gmm_lit.convergence`.
+    prior : "default" or Prior, optional
+        A conjugate prior of means and covariances, which keeps components from collapsing:
+        "default" is that of Fraley and Raftery (2007), weak and in the units of the data. EM then
+        climbs the posterior, and `lower_bound_` is the mean log-posterior but for a constant. See
+        `gmm_lit.priors`.
 
     Attributes
     ----------
@@ -606,7 +619,7 @@ class GaussianMixture(FittableMixture):
     def __init__(self, n_components=1, *, covariance_type="full", tol=1e-3, reg_covar=1e-6,
                  max_iter=100, n_init=1, init_params="kmeans", weights_init=None, means_init=None,
                  precisions_init=None, random_state=None, warm_start=False, verbose=0,
-                 verbose_interval=10, n_jobs=None, accelerate=None):
+                 verbose_interval=10, n_jobs=None, accelerate=None, prior=None):
         self.n_components, self.covariance_type = n_components, covariance_type
         self.tol, self.reg_covar, self.max_iter = tol, reg_covar, max_iter
         self.n_init, self.init_params = n_init, init_params
@@ -614,4 +627,4 @@ class GaussianMixture(FittableMixture):
         self.precisions_init, self.random_state = precisions_init, random_state
         self.warm_start, self.verbose = warm_start, verbose
         self.verbose_interval, self.n_jobs = verbose_interval, n_jobs
-        self.accelerate = accelerate
+        self.accelerate, self.prior = accelerate, prior

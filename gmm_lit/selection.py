@@ -21,7 +21,7 @@ from html import escape
 
 import numpy as np
 
-from .covariances import STRUCTURES
+from .covariances import STRUCTURES, structure_names
 from .criteria import CRITERIA, get_criterion
 from .em import RUNNERS
 from .engine import cores
@@ -207,7 +207,7 @@ class Helper(threading.Thread):
 
     def dismiss(self):
         self.process.kill()
-        self.process.wait()
+        self.process.communicate()                            # waits, and closes the pipes
 
 # %% ../nbs/08_selection.ipynb #f066a199
 def somebody_watches():
@@ -544,7 +544,7 @@ class GaussianMixtureSearch(ModelChoice):
     ----------
     n_components : iterable of int, default range(1, 10)
     covariance_types : "all" or iterable of str, default "all"
-        Names of structures, from `gmm_lit.covariances.STRUCTURES`.
+        Names of structures, from `gmm_lit.covariances.STRUCTURES`; all of one feature are "E" and "V".
     criterion : str, default "bic"
         One of `gmm_lit.criteria.CRITERIA`; smaller is better.
     n_init : int, default 1
@@ -555,6 +555,9 @@ class GaussianMixtureSearch(ModelChoice):
         As in `GaussianMixture`: in squared units of the features.
     init_params : str or tuple of str, default ("mclust", "kmeans")
         The initialiser, or several to try. The best sound run counts.
+    prior : "default" or Prior, optional
+        As in `GaussianMixture`. Criteria are computed from the likelihood at the top of the
+        posterior.
     random_state : None, int, Generator or RandomState, default None
     n_jobs : int, optional
         Processes; None or -1 means one for each core. The result does not depend on it.
@@ -584,10 +587,10 @@ class GaussianMixtureSearch(ModelChoice):
 
     def __init__(self, n_components=range(1, 10), *, covariance_types="all", criterion="bic", n_init=1,
                  tol=1e-6, max_iter=1000, reg_covar=1e-6, init_params=("mclust", "kmeans"),
-                 random_state=None, n_jobs=None, verbose=None):
+                 prior=None, random_state=None, n_jobs=None, verbose=None):
         self.n_components, self.covariance_types, self.criterion = n_components, covariance_types, criterion
         self.n_init, self.tol, self.max_iter = n_init, tol, max_iter
-        self.reg_covar, self.init_params = reg_covar, init_params
+        self.reg_covar, self.init_params, self.prior = reg_covar, init_params, prior
         self.random_state, self.n_jobs, self.verbose = random_state, n_jobs, verbose
 
     def fit(self, X, y=None):
@@ -605,7 +608,8 @@ class GaussianMixtureSearch(ModelChoice):
         check_jobs(self.n_jobs)
         if self.verbose not in (None, True, False):
             raise TypeError(f"verbose must be None, True or False, but it is {self.verbose!r}.")
-        X, tasks = check_rows(X, least=2), self._tasks()
+        X = check_rows(X, least=2)
+        tasks = self._tasks(X.shape[1])
         found, interrupted = work_through(try_model, tasks, X, self.n_jobs, self.verbose, "model")
         if not found: raise KeyboardInterrupt
         for name in ("best_estimator_", "best_params_"): self.__dict__.pop(name, None)
@@ -618,12 +622,12 @@ class GaussianMixtureSearch(ModelChoice):
         self.best_params_ = {name: best[name] for name in ("n_components", "covariance_type")}
         return self
 
-    def _tasks(self):
+    def _tasks(self, n_features):
         everything = isinstance(self.covariance_types, str) and self.covariance_types == "all"
-        types = list(STRUCTURES) if everything else _listed("covariance_types", self.covariance_types)
+        types = structure_names(n_features) if everything else _listed("covariance_types", self.covariance_types)
         several = isinstance(self.init_params, (list, tuple))
         inits = _listed("init_params", self.init_params) if several else [self.init_params]
-        options = {name: getattr(self, name) for name in ("n_init", "tol", "max_iter", "reg_covar", "n_jobs")}
+        options = {name: getattr(self, name) for name in ("n_init", "tol", "max_iter", "reg_covar", "n_jobs", "prior")}
         tasks = [(GaussianMixture(K, covariance_type=name, **options | {"init_params": inits[0]}), inits)
                  for K in _listed("n_components", self.n_components) for name in types]
         for model, inits in tasks:

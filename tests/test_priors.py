@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sklearn.base import clone
 
+from gmm_lit import GaussianMixture, GaussianMixtureSearch
 from gmm_lit.covariances import STRUCTURES, get_structure
 from gmm_lit.convergence import squarem
 from gmm_lit.datasets import load_iris
@@ -143,3 +145,41 @@ def test_accelerated(name):
     assert fast.converged and np.diff(fast.log_likelihoods).min() > -1e-12
     assert fast.log_likelihoods[-1] > plain.log_likelihoods[-1] - 1e-7
     assert posterior_step(step, structure, 150) is step
+
+
+@pytest.mark.parametrize("accelerate", [None, "squarem"])
+def test_prior_is_an_option_of_the_estimator(accelerate):
+    X = load_iris().data
+    for name in STRUCTURES:
+        gm = GaussianMixture(4, covariance_type=name, prior="default", reg_covar=0, tol=1e-6, max_iter=500,
+                             accelerate=accelerate, random_state=0).fit(X)
+        assert gm.converged_ and np.diff(gm.lower_bounds_).min() > -1e-10 and not gm.collapsed_components(), name
+        rows = Rows(X)
+        wrapped = with_prior(get_structure(name), "default", rows, 4)
+        posterior = gm.score(X) + wrapped.log_density(gm._parameters) / len(X)
+        assert abs(posterior - gm.lower_bound_) < 1e-5, name
+
+
+def test_prior_of_the_user_is_obeyed_and_checked():
+    X = load_iris().data
+    strong = Prior(mean=np.zeros(4), scale=np.eye(4), dof=1e9, shrinkage=1e9)
+    gm = GaussianMixture(2, prior=strong, random_state=0).fit(X)
+    np.testing.assert_allclose(gm.means_, 0, atol=1e-5)
+    np.testing.assert_allclose(gm.full_covariances(), 0, atol=1e-4)
+    assert clone(gm).get_params()["prior"].dof == 1e9
+    for bad, error, text in [("weak", ValueError, "prior must be None, 'default'"), (3, TypeError, "prior must be None"),
+                             (Prior(np.zeros(3), 1.0, 9), ValueError, r"prior.mean must be finite and of shape \(4,\)")]:
+        with pytest.raises(error, match=text): GaussianMixture(2, prior=bad).fit(X)
+
+
+def test_search_with_a_prior_has_no_collapsed_models():
+    X = load_iris().data[:60]
+    search = GaussianMixtureSearch([2, 5], covariance_types=["full", "VEV"], prior="default", random_state=0).fit(X)
+    assert not any(row["collapsed"] or row["error"] for row in search.results_) and search.best_estimator_.prior == "default"
+    with pytest.raises(ValueError, match="prior must be"): GaussianMixtureSearch([2], prior="none").fit(X)
+
+
+def test_one_feature_has_two_structures():
+    X = load_iris().data[:, :1]
+    search = GaussianMixtureSearch([1, 2], random_state=0).fit(X)
+    assert [row["covariance_type"] for row in search.results_] == ["E", "V"] * 2
