@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['SAMPLE_ROWS', 'ROWS_A_CENTER', 'ATTEMPTS', 'TRIAL_ITERATIONS', 'INITIALIZERS', 'SHORT_RUNS', 'SHORT_ITERATIONS',
-           'check_random_state', 'kmeans_plusplus', 'spheres', 'kmeans_step', 'lloyd', 'thin_out', 'kmeans', 'nearest',
-           'InitializationError', 'check_init_params', 'check_assignment', 'initialize', 'short_runs']
+           'check_random_state', 'kmeans_plusplus', 'spheres', 'kmeans_step', 'chances', 'lloyd', 'thin_out', 'kmeans',
+           'nearest', 'InitializationError', 'check_init_params', 'check_assignment', 'initialize', 'short_runs']
 
 # %% ../nbs/04_initializers.ipynb #33975104
 import numpy as np
@@ -145,6 +145,12 @@ def kmeans_step(rows, centers, n_jobs=None):
     return np.where(stats.sums[:, :1] > 0, stats.means, np.nan), max(float(inertia), 0.0)
 
 # %% ../nbs/04_initializers.ipynb #dae2c223
+def chances(rows):
+    """The probabilities (n,) of rows to be drawn, in proportion to their weights; None if all are alike."""
+    weight = rows.sample_weight
+    return None if weight is None or not weight.any() else weight / weight.sum()
+
+
 def lloyd(rows, centers, rng, n_jobs=None, tol=1e-4, max_iter=300):
     """k-means from given centres (Lloyd's algorithm).
 
@@ -176,7 +182,7 @@ def lloyd(rows, centers, rng, n_jobs=None, tol=1e-4, max_iter=300):
         means, inertia = kmeans_step(rows, centers, n_jobs)
         inertias.append(inertia)
         lost = np.isnan(means).any(1)
-        means[lost] = rows.X[rng.integers(len(rows.X), size=lost.sum())]
+        means[lost] = rows.X[rng.choice(len(rows.X), lost.sum(), p=chances(rows))]
         moved, centers = ((means - centers) ** 2).sum(), means
         if moved <= small: break
     return centers, inertias
@@ -253,7 +259,9 @@ def _by_seeds(rows, n_components, rng, n_jobs=None, **_):
 
 
 def _by_rows(rows, n_components, rng, n_jobs=None, **_):
-    centers = np.asarray(rows.X[rng.choice(len(rows.X), n_components, replace=False)], float)
+    chance = chances(rows)
+    if np.count_nonzero(chance) < n_components: chance = None # fewer rows count than are wanted
+    centers = np.asarray(rows.X[rng.choice(len(rows.X), n_components, replace=False, p=chance)], float)
     return nearest(rows, centers, n_jobs)
 
 
