@@ -503,7 +503,7 @@ def largest_first(rows, centers):
     counts = np.bincount(nearest(rows, centers), minlength=len(centers))
     return centers[np.argsort(-counts, kind="stable")]
 
-# %% ../nbs/14_legacy.ipynb #f7261eaf
+# %% ../nbs/14_legacy.ipynb #e5b0d2fa
 class DegenerateFit(ValueError, RuntimeError):
     """Raised when no start led anywhere. The old class raised a RuntimeError, today's a ValueError."""
 
@@ -511,10 +511,10 @@ class DegenerateFit(ValueError, RuntimeError):
 class LearningMixture(JudgedSampler):
     """Fitting, for a mixture that has the options of `GMM`."""
 
-    def _start(self, rows, means, rng):
+    def _start(self, rows, K, means, rng):
         """Parameters to start from: class means or k-means, equal weights, the covariance of all rows."""
         def kept(letter, name): return getattr(self, name, None) if letter not in self.init_params else None
-        K, d = self.n_components, rows.X.shape[1]
+        d = rows.X.shape[1]
         weights, covars = kept("w", "weights_"), kept("c", "covars_")
         if means is None: means = kept("m", "means_")
         if means is None: means = largest_first(rows, kmeans(rows, K, rng))
@@ -549,20 +549,19 @@ class LearningMixture(JudgedSampler):
         check_legacy_options(self)
         X = np.asarray(check_rows(columns(X), least=2), float)
         means = None if y is None else class_means(X, y)
-        if y is not None: self.n_components = len(means)
-        if len(X) < self.n_components:
-            raise ValueError(f"GMM estimation with {self.n_components} components, but got only {len(X)} samples")
+        K = self.n_components if y is None else len(means)
+        if len(X) < K: raise ValueError(f"GMM estimation with {K} components, but got only {len(X)} samples")
         rows, rng = Rows(X), check_random_state(legacy_random_state(self.random_state))
-        with one_blas_thread(): run = self._best_run(rows, means, rng)
+        with one_blas_thread(): run = self._best_run(rows, lambda: self._start(rows, K, means, rng))
         self.weights_, self.means_, self.covars_, _ = run.params
-        self.converged_ = run.converged
+        self.n_components, self.converged_ = K, run.converged
         return self
 
-    def _best_run(self, rows, means, rng):
+    def _best_run(self, rows, start):
         structure, best, failed = get_layout(self.covariance_type).structure, None, None
         step = lambda params: partial_step(rows, params, structure, self.min_covar, self.params)
         for _ in range(self.n_init):
-            try: run = em(step, self._start(rows, means, rng), self.thresh / len(rows.X), self.n_iter)
+            try: run = em(step, start(), self.thresh / len(rows.X), self.n_iter)
             except ValueError as error: failed = error
             else:
                 if best is None or run.log_likelihoods[-1:] > best.log_likelihoods[-1:]: best = run

@@ -500,9 +500,11 @@ def test_odd_rows_end_well(kind, X):
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_when_no_start_leads_anywhere(kind):
+    g = GMM(2, kind, min_covar=0)
     for error in (RuntimeError, ValueError):
         with pytest.raises(error, match="EM algorithm was never able to compute a valid likelihood"):
-            GMM(2, kind, min_covar=0).fit(np.ones((9, 2)))
+            g.fit(np.ones((9, 2)), [1, 2, 3] * 3)
+    assert g.n_components == 2 and not hasattr(g, "means_")
 
 
 def test_times_in_seconds_since_1970():
