@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['LAYOUTS', 'FIELDS', 'OneVariance', 'is_covariance', 'DiagLayout', 'SphericalLayout', 'FullLayout', 'TiedLayout',
-           'get_layout', 'as_floats', 'check_covars', 'as_parameters', 'log_multivariate_normal_density',
-           'distribute_covar_matrix_to_match_covariance_type', 'legacy_random_state', 'check_n_samples',
-           'sample_gaussian', 'partial_step', 'StoredMixture', 'columns', 'AnsweringMixture', 'JudgedSampler',
-           'check_legacy_options', 'class_means', 'largest_first', 'DegenerateFit', 'LearningMixture', 'GMM']
+           'get_layout', 'as_floats', 'check_covars', 'as_parameters', 'log_multivariate_normal_density', 'check_count',
+           'distribute_covar_matrix_to_match_covariance_type', 'legacy_random_state', 'sample_gaussian', 'partial_step',
+           'StoredMixture', 'columns', 'AnsweringMixture', 'JudgedSampler', 'check_legacy_options', 'class_means',
+           'largest_first', 'DegenerateFit', 'LearningMixture', 'GMM']
 
 # %% ../nbs/14_legacy.ipynb #6a09cf7f
 import textwrap
@@ -78,7 +78,9 @@ class FullLayout:
     def matrices(covars, K): return covars
     def root_times(covar, Z):
         omega, Q = np.linalg.eigh(covar)
-        return (Q * np.sqrt(omega)) @ Q.T @ Z
+        root, units = (Q * np.sqrt(np.maximum(omega, 0))) @ Q.T, np.sqrt(np.diag(covar))
+        exact = np.allclose(root @ root / units / units[:, None], covar / units / units[:, None])
+        return (root if exact else np.linalg.cholesky(covar)) @ Z
 
 
 class TiedLayout(FullLayout):
@@ -218,7 +220,15 @@ def log_multivariate_normal_density(X, means, covars, covariance_type="diag"):
     form = get_layout(covariance_type).structure.form
     return form.log_density(X, params.means, params.precisions_cholesky).T
 
-# %% ../nbs/14_legacy.ipynb #5de86a41
+# %% ../nbs/14_legacy.ipynb #110f9997
+def check_count(value, name, least):
+    """Raise TypeError or ValueError, by `name`, unless `value` is an integer from `least` on, and not out of all reason."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
+        raise TypeError(f"{name} must be an integer of at least {least}, but it is {value!r}.")
+    if not least <= value < 2 ** 48:
+        raise ValueError(f"{name} must be an integer of at least {least} that memory can hold, but it is {value}.")
+
+
 def distribute_covar_matrix_to_match_covariance_type(tied_cv, covariance_type, n_components):
     """One covariance matrix, handed to every component in the shape of `covariance_type`.
 
@@ -236,8 +246,8 @@ def distribute_covar_matrix_to_match_covariance_type(tied_cv, covariance_type, n
 
     Raises
     ------
-    ValueError
-        If there is no such type, or `tied_cv` is not square.
+    TypeError, ValueError
+        If there is no such type, `tied_cv` is not square, or `n_components` is not a count.
 
     Examples
     --------
@@ -245,6 +255,7 @@ def distribute_covar_matrix_to_match_covariance_type(tied_cv, covariance_type, n
     array([[3., 3.],
            [3., 3.]])
     """
+    check_count(n_components, "n_components", 1)
     layout, cv = get_layout(covariance_type), as_floats(tied_cv, "tied_cv")
     if cv.ndim != 2 or len(cv) != cv.shape[1]:
         raise ValueError(f"tied_cv must have shape (n_dim, n_dim), but it has shape {cv.shape}.")
@@ -282,15 +293,7 @@ def legacy_random_state(random_state):
             raise ValueError(f"random_state must be an int from 0 to 2**32 - 1, but it is {random_state}.")
     return np.random.RandomState(random_state)
 
-# %% ../nbs/14_legacy.ipynb #a69ab01e
-def check_n_samples(n_samples):
-    """Raise TypeError or ValueError unless `n_samples` is a non-negative integer."""
-    if isinstance(n_samples, (bool, np.bool_)) or not isinstance(n_samples, Integral):
-        raise TypeError(f"n_samples must be an integer of at least 0, but it is {n_samples!r}.")
-    if not 0 <= n_samples < 2 ** 48:
-        raise ValueError(f"n_samples must be an integer of at least 0 that memory can hold, but it is {n_samples}.")
-
-
+# %% ../nbs/14_legacy.ipynb #077f02f7
 def sample_gaussian(mean, covar, covariance_type="diag", n_samples=1, random_state=None):
     """Draw from one Gaussian.
 
@@ -319,7 +322,7 @@ def sample_gaussian(mean, covar, covariance_type="diag", n_samples=1, random_sta
     array([[ 1.76,  0.4 ,  0.98],
            [14.48, 13.74,  8.05]])
     """
-    check_n_samples(n_samples)
+    check_count(n_samples, "n_samples", 0)
     layout, rng = get_layout(covariance_type), legacy_random_state(random_state)
     covars = covar if layout.structure.shared else [covar]
     params = as_parameters(None, [mean], covars, covariance_type)
@@ -459,7 +462,7 @@ class JudgedSampler(AnsweringMixture):
         -------
         array of shape (n_samples, d)
         """
-        check_n_samples(n_samples)
+        check_count(n_samples, "n_samples", 0)
         params, layout = self._parameters, get_layout(self.covariance_type)
         rng = legacy_random_state(self.random_state if random_state is None else random_state)
         (K, d), X = params.means.shape, np.empty((n_samples, params.means.shape[1]))
@@ -470,16 +473,15 @@ class JudgedSampler(AnsweringMixture):
             X[mine] = params.means[k] + layout.root_times(covar, rng.standard_normal((d, mine.sum()))).T
         return X
 
-# %% ../nbs/14_legacy.ipynb #a56beb32
+# %% ../nbs/14_legacy.ipynb #bd7e98e0
 def check_legacy_options(model):
     """Raise TypeError or ValueError, by name, unless the options of a `GMM` are what they may be."""
-    for name, kind, least in [("n_components", Integral, 1), ("n_init", Integral, 1), ("n_iter", Integral, 0),
-                              ("thresh", Real, 0), ("min_covar", Real, 0)]:
-        value, noun = getattr(model, name), "an integer" if kind is Integral else "a number"
-        if isinstance(value, (bool, np.bool_)) or not isinstance(value, kind):
-            raise TypeError(f"{name} must be {noun} of at least {least}, but it is {value!r}.")
-        if not least <= value < np.inf:
-            raise ValueError(f"{name} must be {noun} of at least {least}, but it is {value!r}.")
+    for name, least in [("n_components", 1), ("n_init", 1), ("n_iter", 0)]: check_count(getattr(model, name), name, least)
+    for name in ("thresh", "min_covar"):
+        value = getattr(model, name)
+        if isinstance(value, (bool, np.bool_)) or not isinstance(value, Real):
+            raise TypeError(f"{name} must be a number of at least 0, but it is {value!r}.")
+        if not 0 <= value < np.inf: raise ValueError(f"{name} must be a finite number of at least 0, but it is {value!r}.")
     for name in ("params", "init_params"):
         value = getattr(model, name)
         if not isinstance(value, str) or set(value) - set(FIELDS):

@@ -5,6 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from sklearn.base import clone
 from sklearn.mixture import GaussianMixture as Sklearns
 from sklearn.pipeline import make_pipeline
@@ -123,11 +126,11 @@ def test_options_and_their_defaults():
     (dict(n_components=2.5), "n_components must be an integer"),
     (dict(n_components=True), "n_components must be an integer"),
     (dict(n_iter=-1), "n_iter must be an integer of at least 0"),
-    (dict(thresh=-1), "thresh must be a number of at least 0"),
-    (dict(thresh=np.nan), "thresh must be a number"),
+    (dict(thresh=-1), "thresh must be a finite number of at least 0"),
+    (dict(thresh=np.nan), "thresh must be a finite number"),
     (dict(thresh="small"), "thresh must be a number"),
-    (dict(min_covar=-1e-3), "min_covar must be a number of at least 0"),
-    (dict(min_covar=np.inf), "min_covar must be a number"),
+    (dict(min_covar=-1e-3), "min_covar must be a finite number of at least 0"),
+    (dict(min_covar=np.inf), "min_covar must be a finite number"),
     (dict(params="means"), "params must be made of the letters"),
     (dict(init_params=None), "init_params must be made of the letters")])
 def test_options_that_are_none(options, message):
@@ -375,6 +378,7 @@ def test_units_do_not_matter_to_covars():
     g = GMM(1, "tied")
     g.means_, g.covars = np.zeros((1, 2)), small
     np.testing.assert_allclose(g.score([[1.0, 1e-15]]), -np.log(2 * np.pi) - 0.5 * np.log(0.75) + 15 * np.log(10) - 2 / 3)
+    np.testing.assert_allclose(np.cov(g.sample(50_000, 0).T * [[1], [1e15]]), [[1, 0.5], [0.5, 1]], atol=0.02)
 
 
 @pytest.mark.parametrize("attribute, value, message", [
@@ -437,6 +441,8 @@ def test_distribute():
     np.testing.assert_array_equal(hand_out(C, "spherical", 2), [[4, 4, 4]] * 2)
     with pytest.raises(ValueError, match="covariance_type must be one of 'spherical', 'tied', 'diag', 'full'"): hand_out(C, "round", 2)
     with pytest.raises(ValueError, match="tied_cv must have shape"): hand_out(C[:2], "full", 2)
+    for bad in (0, -1, 1.5, True, "2", 2 ** 60):
+        with pytest.raises((TypeError, ValueError), match="n_components must be an integer"): hand_out(C, "full", bad)
 
 
 # Today's classes
@@ -513,3 +519,21 @@ def test_times_in_seconds_since_1970():
     g = GMM(2, random_state=0).fit(times)
     assert abs(g.covars_ - 9).max() < 2 and abs(np.diff(g.means_[:, 0])) - 60 < 1
     assert len(set(g.predict(times[::2]))) == len(set(g.predict(times[1::2]))) == 1
+
+
+@pytest.mark.slow
+@settings(max_examples=400, deadline=None)
+@given(X=arrays(float, st.tuples(st.integers(1, 12), st.integers(1, 3)), elements=st.sampled_from([0.0, 1.0, -1.0, 2.5, 1e8, -1e-8, 1e90, 1e-300])),
+       kind=st.sampled_from(KINDS), K=st.integers(1, 4), min_covar=st.sampled_from([0.0, 1e-3, 1e3]),
+       params=st.sampled_from(["wmc", "wc", "m", "c", ""]), labels=st.booleans(), n_iter=st.integers(0, 5))
+def test_generated_rows_end_well(X, kind, K, min_covar, params, labels, n_iter):
+    before, g = X.copy(), GMM(K, kind, min_covar=min_covar, params=params, n_iter=n_iter, random_state=0)
+    try: g.fit(X, np.arange(len(X)) % K if labels else None)
+    except ValueError: assert not hasattr(g, "means_")
+    else:
+        log_prob, resp = g.eval(X)
+        assert np.isfinite(log_prob).all() and np.isfinite(g.covars_).all() and np.isfinite(g.means_).all()
+        np.testing.assert_allclose(resp.sum(1), 1)
+        np.testing.assert_allclose(g.weights_.sum(), 1)
+        assert g.sample(3, 0).shape == (3, X.shape[1])
+    assert np.array_equal(X, before)
