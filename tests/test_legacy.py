@@ -481,9 +481,9 @@ def test_in_a_pipeline_and_pickled():
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("X, error, message", [
     (np.where(IRIS > 7, np.nan, IRIS), ValueError, "X must be finite"), (np.where(IRIS > 7, np.inf, IRIS), ValueError, "X must be finite"),
-    (IRIS[:1], ValueError, "X must have at least 2 rows"), (IRIS[:2], ValueError, "GMM estimation with 3 components, but got only 2 samples"),
+    (IRIS[:1], ValueError, "minimum of 2 is required"), (IRIS[:2], ValueError, "GMM estimation with 3 components, but got only 2 samples"),
     ([["a", "b"]] * 5, TypeError, "X must hold real numbers"), ([[1, 2], [3]], ValueError, "X must hold real numbers"),
-    (IRIS + 1j, TypeError, "X must hold real numbers"), (np.float64(3), ValueError, "X"), ([], ValueError, "X"),
+    (IRIS + 1j, ValueError, "X must hold real numbers"), (np.float64(3), ValueError, "X"), ([], ValueError, "X"),
     (IRIS.reshape(150, 2, 2), ValueError, "X"), (np.ma.masked_greater(IRIS, 7), ValueError, "X must have no missing values")])
 def test_rows_that_are_none(kind, X, error, message):
     g = GMM(3, kind)
