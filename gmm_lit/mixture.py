@@ -5,7 +5,7 @@
 # %% auto #0
 __all__ = ['LARGEST', 'check_rows', 'check_jobs', 'check_options', 'check_start', 'make_start', 'Reporter', 'FitState', 'Watcher',
            'NotFittedError', 'ConvergenceWarning', 'Estimator', 'Collapsed', 'Mixture', 'JudgedMixture', 'best_run',
-           'check_continuation', 'FittableMixture', 'GaussianMixture']
+           'check_continuation', 'FittableMixture', 'PortableMixture', 'GaussianMixture']
 
 # %% ../nbs/07_mixture.ipynb #f1a19301
 import inspect
@@ -299,17 +299,25 @@ class Watcher:
         Whether the callback ended the fit, or Ctrl-C did.
     calling : bool
         Whether the callback is at work; then an error is its own.
+    first, best
+        The start to begin with, and the best run before it: not 0 and None where a fit goes on from a file,
+        as `gmm_lit.checkpoint.Checkpoint` does.
     """
+    first, best = 0, None
 
     def __init__(self, model):
         self.reporter, self.callback = Reporter(model.verbose, model.verbose_interval, model.max_iter), model.callback
         self.stopped = self.interrupted = self.calling = False
 
-    def begin(self, number):
+    def begin(self, number, best):
         self.number, self.log_likelihoods, self.last = number, [], None
         self.reporter.begin(number)
 
-    def __call__(self, iteration, log_likelihood, change, params):
+    def run(self, runner, step, start, **options):
+        """A run of EM from `start()`."""
+        return runner(step, start(), report=self, **options)
+
+    def __call__(self, iteration, log_likelihood, change, params, notes=None):
         self.log_likelihoods.append(log_likelihood)
         self.last = iteration, params                         # in one go: an interrupt comes before or after it
         self.reporter.iteration(iteration, log_likelihood, change)
@@ -318,6 +326,9 @@ class Watcher:
         answer = self.callback(FitState(self.number, iteration, log_likelihood, change, params))
         self.calling, self.stopped = False, isinstance(answer, (bool, np.bool_)) and bool(answer)
         return self.stopped
+
+    def end(self, best):
+        """All that is to be done was done; `best` is the best run."""
 
     def so_far(self):
         """The run that was interrupted, up to its last whole iteration: a `Run`, or None if there is none."""
@@ -515,17 +526,17 @@ def best_run(rows, model, start, structure, watch):
     KeyboardInterrupt
         If it came before the first iteration was over.
     """
-    best, failed = None, None
+    best, failed = watch.best, None
     step = partial(em_step, rows, structure=structure, reg_covar=model.reg_covar, n_jobs=model.n_jobs)
     step = posterior_step(step, structure, rows.weight_sum)
     continued = model.warm_start and hasattr(model, "converged_")
     try:
-        for number in range(1 if continued else model.n_init):
+        for number in range(watch.first, 1 if continued else model.n_init):
             run = None
-            watch.begin(number)
+            watch.begin(number, best)
             try:
-                run = RUNNERS[model.accelerate](
-                    step, start(), structure, tol=model.tol, max_iter=model.max_iter, report=watch,
+                run = watch.run(
+                    RUNNERS[model.accelerate], step, start, structure=structure, tol=model.tol, max_iter=model.max_iter,
                     previous=model.lower_bound_ if continued else -np.inf)
             except InitializationError: raise                 # not bad luck: the user's own start is wrong
             except ValueError as error:
@@ -543,6 +554,7 @@ def best_run(rows, model, start, structure, watch):
                          "empirical covariance (for instance caused by singleton or collapsed samples). "
                          "Try to decrease the number of components, increase reg_covar, or scale the "
                          f"input data. ({failed})") from failed
+    watch.end(best)
     return best
 
 def _better(best, run):
@@ -565,7 +577,7 @@ def check_continuation(model, n_features):
 class FittableMixture(JudgedMixture):
     """Fitting by EM, for a mixture that has the options of `GaussianMixture`."""
 
-    def fit(self, X, y=None):
+    def fit(self, X, y=None, checkpoint=None):
         """Fit the mixture to the rows of `X`.
 
         Parameters
@@ -573,6 +585,9 @@ class FittableMixture(JudgedMixture):
         X : array_like of shape (n, d)
             At least two rows, and as many as components. It is not copied or changed.
         y : ignored
+        checkpoint : str or path-like, optional
+            A file that the state of the fit is written to every so often. If it is there already, the
+            fit goes on from it, to the same result as without interruption; see `gmm_lit.checkpoint`.
 
         Returns
         -------
@@ -600,7 +615,8 @@ class FittableMixture(JudgedMixture):
         with one_blas_thread():
             structure = with_prior(get_structure(self.covariance_type, X.shape[1]), self.prior, rows, self.n_components)
             start = lambda: self._parameters if continued else make_start(rows, self, given, rng, structure)
-            run = best_run(rows, self, start, structure, watch := Watcher(self))
+            watch = self._watcher(checkpoint, rows, rng)
+            run = best_run(rows, self, start, structure, watch)
         self._keep(run, watch.interrupted)
         if watch.interrupted:
             warnings.warn(f"Interrupted in start {watch.number + 1} of {1 if continued else self.n_init}. The best run so "
@@ -611,6 +627,11 @@ class FittableMixture(JudgedMixture):
                           "parameters, or increase max_iter, tol, or check for degenerate data.",
                           ConvergenceWarning, stacklevel=2)
         return self
+
+    def _watcher(self, checkpoint, rows, rng):
+        if checkpoint is None: return Watcher(self)
+        from gmm_lit.checkpoint import Checkpoint             # a later chapter
+        return Checkpoint(self, checkpoint, rows, rng)
 
     def _keep(self, run, interrupted=False):
         """Set the attributes of a fit, all at once: an interrupt leaves the old ones or the new."""
@@ -625,8 +646,29 @@ class FittableMixture(JudgedMixture):
         """Fit, and return the most likely component of each row: array (n,)."""
         return self.fit(X).predict(X)
 
+# %% ../nbs/07_mixture.ipynb #7c1e12a1
+class PortableMixture(FittableMixture):
+    """Into a file, to scikit-learn and from there."""
+
+    def save(self, path):
+        """Save to a file that `gmm_lit.load` reads, without pickle; see `gmm_lit.persistence.save`."""
+        from gmm_lit.persistence import save
+        save(self, path)
+
+    def to_sklearn(self):
+        """The same mixture as scikit-learn's class; see `gmm_lit.persistence.to_sklearn`."""
+        from gmm_lit.persistence import to_sklearn
+        return to_sklearn(self)
+
+    @staticmethod
+    def from_sklearn(other):
+        """scikit-learn's mixture as one of this package; see `gmm_lit.persistence.from_sklearn`."""
+        from gmm_lit.persistence import from_sklearn
+        return from_sklearn(other)
+
+
 # %% ../nbs/07_mixture.ipynb #ef1d1065
-class GaussianMixture(FittableMixture):
+class GaussianMixture(PortableMixture):
     """A Gaussian mixture, fitted by EM.
 
     The options, attributes and methods are those of scikit-learn's class of the same name; what
