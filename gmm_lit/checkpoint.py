@@ -197,21 +197,24 @@ class Checkpoint(Watcher):
         self.pending, self.done = None, 0
         if number != self.progress.number: self.progress = Progress(number, best, None, {}, copy.deepcopy(self.rng))
 
-    def run(self, runner, step, start, max_iter, previous, **options):
-        """A run of EM from `start()`, or what is left of it."""
+    def start(self, draw):
         if self.progress.current is None:
-            self.progress = self.progress._replace(current=Run(start(), [], False), generator=copy.deepcopy(self.rng))
-        (params, trace, _), notes = self.progress.current, self.progress.notes
+            self.progress = self.progress._replace(current=Run(draw(), [], False), generator=copy.deepcopy(self.rng))
+        return self.progress.current.params
+
+    def run(self, runner, step, params, structure, max_iter, **options):
+        """A run of EM from the start, or what is left of it."""
+        trace = self.progress.current.log_likelihoods
         self.done, self.log_likelihoods = len(trace), list(trace)
-        if trace: self.last = self.done, params
-        if notes: options["notes"] = notes
+        if trace: self.last, options["previous"] = (self.done, params), trace[-1]
+        if self.progress.notes: options["notes"] = self.progress.notes
 
         def next_step(params):                                # that it is called says that the last iteration was not the last
             if self.pending is not None: self.progress, self.pending = self.pending, None
             if time.monotonic() >= self.due: self._try_to_write()
             return step(params)
 
-        run = runner(next_step, params, report=self, max_iter=max_iter - self.done, previous=trace[-1] if trace else previous, **options)
+        run = runner(next_step, params, structure, report=self, max_iter=max_iter - self.done, **options)
         self.pending = None
         return Run(run.params, trace + run.log_likelihoods, run.converged)
 

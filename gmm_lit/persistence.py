@@ -6,8 +6,8 @@
 __all__ = ['DTYPES', 'FORMAT', 'VERSION', 'SEAL', 'LARGEST_FILE', 'LARGEST_HEADER', 'MOST_MEMBERS', 'ENCODERS', 'DECODERS',
            'PARAMETERS', 'NOT_SAVED', 'FITTED', 'SHARED_TYPES', 'SHARED_STARTS', 'write_atomically', 'encode_array',
            'decode_array', 'encode_file', 'FileFormatError', 'check_seal', 'parse_json', 'read_members', 'opened',
-           'read_file', 'encode_option', 'decode_option', 'check_parameters', 'check_factors', 'describe', 'restore',
-           'restore_fit', 'save', 'load', 'to_sklearn', 'from_sklearn']
+           'read_file', 'encode_option', 'decode_option', 'check_parameters', 'agree', 'check_factors', 'describe',
+           'restore', 'restore_fit', 'save', 'load', 'to_sklearn', 'from_sklearn']
 
 # %% ../nbs/12_persistence.ipynb #cf71b109
 import copy
@@ -31,8 +31,9 @@ from .covariances import get_structure
 from .densities import FullForm
 from .em import Parameters
 from .initializers import check_random_state
-from .mixture import LARGEST, GaussianMixture, check_options
+from .mixture import GaussianMixture, check_options, check_update
 from .priors import Prior, check_prior
+from .protocol import LARGEST
 
 # %% ../nbs/12_persistence.ipynb #e577b694
 def write_atomically(path, data):
@@ -412,14 +413,18 @@ def check_parameters(params, covariance_type):
     check_factors(covariances, U, structure.form)
 
 
+def agree(matrices, others, form):
+    """Whether matrices in the shape of a form are the same, within a millionth of what each entry may be; (12.1)."""
+    with np.errstate(all="ignore"):
+        return bool(np.all(np.abs(others - matrices) < 1e-6 * form.outer(np.sqrt(form.diagonal(matrices)))))
+
+
 def check_factors(covariances, U, form):
-    """Raise ValueError unless covariances are symmetric and positive definite, and `U` are the factors of their inverses."""
+    """Raise ValueError unless covariances are positive definite, and `U` are the factors of their inverses."""
     form.factor(covariances)                                  # raises if they are not positive definite
     if not np.all(form.diagonal(U) > 0): raise ValueError("precisions_cholesky_ must have a positive diagonal")
-    size = form.outer(np.sqrt(form.diagonal(covariances)))    # of the largest entry that may stand there
-    with np.errstate(all="ignore"): away = np.abs(form.covariance(U) - covariances) / size
     upper = form.shape(2) != (2, 2) or np.array_equal(U, np.triu(U))
-    if not upper or not np.all(away < 1e-6):                  # what is near a symmetric matrix is nearly symmetric
+    if not upper or not agree(covariances, form.covariance(U), form):               # what is near a symmetric matrix is nearly symmetric
         raise ValueError("precisions_cholesky_ must be upper triangular factors of the inverses of covariances_, which are symmetric")
 
 # %% ../nbs/12_persistence.ipynb #12d073e6
@@ -444,10 +449,11 @@ def describe(model):
     facts = {"options": {name: encode_option(name, value, arrays) for name, value in options.items()}, "fitted": None}
     if not hasattr(model, "weights_"): return facts, arrays
     fitted = facts["fitted"] = {"covariance_type": getattr(model, "_fitted_type", model.covariance_type)}
+    if hasattr(model, "_fitted_update"): fitted["update"] = model._fitted_update
     for name in ("converged_", "interrupted_", "n_iter_"):
         if hasattr(model, name): fitted[name] = encode_option(name, getattr(model, name), arrays)
     if hasattr(model, "feature_names_in_"): fitted["feature_names_in_"] = list(model.feature_names_in_)
-    arrays |= {name: np.asarray(getattr(model, name)) for name in PARAMETERS}
+    arrays |= {name: np.asarray(getattr(model, name)) for name in (*PARAMETERS, "precisions_") if name in PARAMETERS or hasattr(model, name)}
     arrays |= {name: np.asarray(getattr(model, name), "<f8") for name in ("lower_bounds_", "lower_bound_") if hasattr(model, name)}
     return facts, arrays
 
@@ -516,8 +522,15 @@ def restore_fit(fitted, arrays):
     if len(attributes) < len(PARAMETERS): raise ValueError(f"it must hold {', '.join(PARAMETERS)}, but it holds {', '.join(attributes)}")
     params, covariance_type = Parameters(*attributes.values()), fitted.pop("covariance_type")
     check_parameters(params, covariance_type)
-    structure, d = get_structure(covariance_type), params.means.shape[1]
-    attributes |= {"precisions_": structure.form.precision(params.precisions_cholesky), "n_features_in_": d, "_fitted_type": covariance_type}
+    form, d = get_structure(covariance_type).form, params.means.shape[1]
+    attributes |= {"precisions_": form.precision(params.precisions_cholesky), "n_features_in_": d, "_fitted_type": covariance_type}
+    if "precisions_" in arrays:                               # those that a user gave may differ in the last digit
+        given = arrays.pop("precisions_")
+        if given.dtype != float or given.shape != params.covariances.shape or not agree(attributes["precisions_"], given, form):
+            raise ValueError("precisions_ must be the inverses of covariances_")
+        attributes["precisions_"] = given
+    if "update" in fitted: check_update(attributes.setdefault("_fitted_update", fitted.pop("update")))
+    if fitted.keys() - FITTED.keys(): raise ValueError(f"a fit has no {reprlib.repr(sorted(fitted.keys() - FITTED.keys()))}")
     for name, value in fitted.items(): attributes[name] = FITTED[name](name, value, d)
     for name in ("lower_bound_", "lower_bounds_"):
         if name in arrays: attributes[name] = _bounds(name, arrays.pop(name))
@@ -663,6 +676,6 @@ def from_sklearn(other):
         fitted |= {"weights_": fitted["weights_"] / fitted["weights_"].sum(), "precisions_cholesky_": form.factor(fitted["covariances_"])}
     params = Parameters(*(np.asarray(fitted[name]) for name in PARAMETERS))
     check_parameters(params, model.covariance_type)
-    vars(model).update(fitted, precisions_=form.precision(params.precisions_cholesky), interrupted_=False,
+    vars(model).update(fitted, precisions_=form.precision(params.precisions_cholesky), interrupted_=False, _fitted_update="wmc",
                        n_features_in_=params.means.shape[1], _fitted_type=model.covariance_type)
     return model

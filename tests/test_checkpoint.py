@@ -20,6 +20,7 @@ from gmm_lit.persistence import encode_file, opened, read_file
 
 X, IRIS = load_faithful().data, load_iris().data
 FIT = dict(n_components=3, n_init=3, tol=1e-4, max_iter=14, random_state=5, init_params="random_from_data")
+WEIGHT = np.random.default_rng(8).integers(0, 4, len(X))
 RESULT = ("weights_", "means_", "covariances_", "precisions_cholesky_", "precisions_", "lower_bounds_", "n_iter_", "converged_", "lower_bound_")
 
 
@@ -90,7 +91,7 @@ def test_every_structure(tmp_path, covariance_type, monkeypatch):
 @pytest.mark.parametrize("options", [
     dict(random_state=np.random.default_rng(3)), dict(init_params="short_runs"), dict(init_params="kmeans", n_init=4), dict(max_iter=0), dict(max_iter=1),
     dict(init_params="hierarchical", n_init=2), dict(init_params=np.arange(272) % 3), dict(init_params=["a", "b", "c", "a"] * 68), dict(n_components=1),
-    dict(means_init=X[:3].tolist()), dict(weights_init=[0.2, 0.3, 0.5], precisions_init=[np.eye(2).tolist()] * 3, means_init=X[:3]), dict(tol=0.0)],
+    dict(means_init=X[:3].tolist()), dict(update="mw"), dict(update="w", means_init=X[:3], precisions_init=[np.eye(2) / 7] * 3, accelerate="squarem"), dict(weights_init=[0.2, 0.3, 0.5], precisions_init=[np.eye(2).tolist()] * 3, means_init=X[:3]), dict(tol=0.0)],
     ids=lambda options: "-".join(options))
 def test_options(tmp_path, options, monkeypatch):
     monkeypatch.setattr(Checkpoint, "interval", 0)
@@ -117,6 +118,20 @@ def test_random_state_none_goes_on_with_what_was_drawn(tmp_path, monkeypatch):
     (tmp_path / "d").write_bytes(path.read_bytes())
     a, b = (quiet(GaussianMixture(**options), checkpoint=tmp_path / name) for name in "cd")
     assert_same(a, b)
+
+
+@pytest.mark.parametrize("accelerate", [None, "squarem"])
+def test_sample_weight(tmp_path, accelerate, monkeypatch):
+    monkeypatch.setattr(Checkpoint, "interval", 0)
+    monkeypatch.setattr(Checkpoint, "share", 1e9)
+    options, path = FIT | dict(accelerate=accelerate), tmp_path / "c"
+    whole = quiet(GaussianMixture(**options), sample_weight=WEIGHT)
+    with pytest.raises(RuntimeError):
+        quiet(GaussianMixture(**options, callback=Stop(19, "crash")), sample_weight=WEIGHT, checkpoint=path)
+    for other in (None, np.maximum(WEIGHT, 1), WEIGHT * WEIGHT):
+        with pytest.raises(ValueError, match="what differs is: (X|sample_weight)"):
+            quiet(GaussianMixture(**options), sample_weight=other, checkpoint=path)
+    assert_same(quiet(GaussianMixture(**options), sample_weight=WEIGHT, checkpoint=path), whole)
 
 
 def test_a_failed_start_is_passed_over_after_a_break_too(tmp_path, monkeypatch):

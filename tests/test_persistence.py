@@ -78,7 +78,7 @@ def test_every_structure_comes_back_to_the_last_bit(tmp_path, covariance_type):
     dict(init_params=Y.astype(np.longdouble)), dict(init_params=Y.astype(">i4")), dict(n_components=2, init_params=Y > 0),
     dict(prior="default"), dict(prior=Prior(X.mean(0), np.cov(X.T), 8)), dict(prior=Prior(list(X.mean(0)), 1, 8, 0)), dict(accelerate="squarem"),
     dict(means_init=X[[0, 60, 120]].tolist(), weights_init=(0.5, 0.25, 0.25), precisions_init=np.array([np.eye(4)] * 3)),
-    dict(covariance_type="EII", precisions_init=3.0), dict(tol=np.float64(0.5), max_iter=np.int64(7), warm_start=np.bool_(True)),
+    dict(covariance_type="EII", precisions_init=3.0), dict(update="w", means_init=X[:3], precisions_init=[np.eye(4) / 7 + 0.1] * 3), dict(update="mc"), dict(tol=np.float64(0.5), max_iter=np.int64(7), warm_start=np.bool_(True)),
     dict(max_iter=0), dict(verbose=False, n_jobs=2, n_init=3)], ids=lambda options: "-".join(options))
 def test_every_kind_of_option_comes_back(tmp_path, options):
     gm = fitted(**options)
@@ -368,12 +368,13 @@ def hostile():
             ("precisions_cholesky", gm.covariances_), ("precisions_cholesky", -gm.precisions_cholesky_), ("precisions_cholesky", gm.precisions_cholesky_ + np.inf),
             ("precisions_cholesky", gm.precisions_cholesky_[::-1]), ("precisions_cholesky", gm.precisions_cholesky_.swapaxes(1, 2)),
             ("precisions_cholesky", gm.precisions_cholesky_ * 0), ("precisions_cholesky", gm.precisions_cholesky_[..., None]),
+            ("precisions", gm.precisions_ * 2), ("precisions", gm.covariances_), ("precisions", gm.precisions_[0]), ("precisions", gm.precisions_ + np.nan),
             ("lower_bounds", [np.nan]), ("lower_bounds", [[1.0]]), ("lower_bounds", [1]), ("lower_bounds", [np.inf]), ("lower_bound", np.nan), ("lower_bound", [1.0])]:
         array = np.asarray(array)
         yield f"{name} {array.ravel()[:3]} {array.shape}", with_member(f"{name}_.npy", npy(np.ascontiguousarray(array).reshape(array.shape)))
     for change in (dict(covariance_type="diag"), dict(covariance_type="EII"), dict(covariance_type="round"), dict(covariance_type="E"), dict(covariance_type=None),
                    dict(covariance_type=["full"]), dict(converged_=1), dict(converged_="yes"), dict(n_iter_=-1), dict(n_iter_=2.0), dict(n_iter_=True),
-                   dict(interrupted_=None), dict(feature_names_in_=["a"]), dict(feature_names_in_=[1, 2, 3, 4]), dict(feature_names_in_="abcd"),
+                   dict(interrupted_=None), dict(update="x"), dict(update=3), dict(feature_names_in_=["a"]), dict(feature_names_in_=[1, 2, 3, 4]), dict(feature_names_in_="abcd"),
                    dict(_structure="os"), dict(weights_=[1]), dict(__class__="os"), dict(predict="os.system")):
         yield f"fitted {change}", with_fitted(**change)
 
