@@ -4,10 +4,10 @@
 
 # %% auto #0
 __all__ = ['DTYPES', 'FORMAT', 'VERSION', 'SEAL', 'LARGEST_FILE', 'LARGEST_HEADER', 'MOST_MEMBERS', 'ENCODERS', 'DECODERS',
-           'PARAMETERS', 'NOT_SAVED', 'FITTED', 'SHARED_TYPES', 'SHARED_STARTS', 'write_atomically', 'encode_array',
-           'decode_array', 'encode_file', 'FileFormatError', 'check_seal', 'parse_json', 'read_members', 'opened',
-           'read_file', 'encode_option', 'decode_option', 'check_parameters', 'agree', 'check_factors', 'describe',
-           'restore', 'restore_fit', 'save', 'load', 'to_sklearn', 'from_sklearn']
+           'SLACK', 'PARAMETERS', 'NOT_SAVED', 'FITTED', 'SHARED_TYPES', 'SHARED_STARTS', 'write_atomically',
+           'encode_array', 'decode_array', 'encode_file', 'FileFormatError', 'check_seal', 'parse_json', 'read_members',
+           'opened', 'read_file', 'encode_option', 'decode_option', 'check_parameters', 'agree', 'check_factors',
+           'describe', 'restore', 'restore_fit', 'save', 'load', 'to_sklearn', 'from_sklearn']
 
 # %% ../nbs/12_persistence.ipynb #cf71b109
 import copy
@@ -399,32 +399,41 @@ def check_parameters(params, covariance_type):
         Of any origin: nothing is taken for granted.
     covariance_type : str
     """
+    dtypes = [getattr(array, "dtype", None) for array in params]
+    if dtypes not in ([np.dtype(float)] * 4, [np.dtype(np.float32)] * 4):
+        raise ValueError("weights_, means_, covariances_ and precisions_cholesky_ must be arrays of float64, or all of float32")
     for name, array in params._asdict().items():
-        if not isinstance(array, np.ndarray) or array.dtype != float: raise ValueError(f"{name}_ must be an array of float64")
         if not np.isfinite(array).all(): raise ValueError(f"{name}_ must be finite, but it is not")
     weights, means, covariances, U = params
-    if means.ndim != 2 or not means.size or not np.all(np.abs(means) < LARGEST):
+    if means.ndim != 2 or not means.size or not np.all(np.abs(means.astype(float)) < LARGEST):
         raise ValueError(f"means_ must be of shape (K, d) and within 1e100 of zero, but its shape is {means.shape}")
     structure = get_structure(covariance_type, means.shape[1])
     shapes = means.shape[:1], structure.shape(*means.shape), structure.shape(*means.shape)
     for name, array, shape in zip(("weights_", "covariances_", "precisions_cholesky_"), (weights, covariances, U), shapes):
         if array.shape != shape: raise ValueError(f"{name} must have the shape {shape}, but it has {array.shape}")
-    if weights.min() < 0 or abs(weights.sum() - 1) > 1e-6: raise ValueError("weights_ must not be negative, and sum to one")
+    if weights.min() < 0 or abs(weights.sum(dtype=float) - 1) > 1e-6: raise ValueError("weights_ must not be negative, and sum to one")
     check_factors(covariances, U, structure.form)
 
 
+SLACK = {np.dtype(float): 1e-6, np.dtype(np.float32): 0.1}    # what rounding may do to an inverse that is nearly singular
+
+
 def agree(matrices, others, form):
-    """Whether matrices in the shape of a form are the same, within a millionth of what each entry may be; (12.1)."""
+    """Whether matrices in the shape of a form are the same, but for rounding; equation (12.1)."""
     with np.errstate(all="ignore"):
-        return bool(np.all(np.abs(others - matrices) < 1e-6 * form.outer(np.sqrt(form.diagonal(matrices)))))
+        size = form.outer(np.sqrt(form.diagonal(matrices.astype(float))))
+        return bool(np.all(np.abs(others - matrices.astype(float)) < SLACK[matrices.dtype] * size))
 
 
 def check_factors(covariances, U, form):
     """Raise ValueError unless covariances are positive definite, and `U` are the factors of their inverses."""
-    form.factor(covariances)                                  # raises if they are not positive definite
+    lifted = covariances.astype(float)
+    variances = form.diagonal(lifted)
+    variances *= 1 + 20 * float(np.finfo(covariances.dtype).eps)  # so much may have been rounded away
+    form.factor(lifted)                                       # raises if they are not positive definite
     if not np.all(form.diagonal(U) > 0): raise ValueError("precisions_cholesky_ must have a positive diagonal")
     upper = form.shape(2) != (2, 2) or np.array_equal(U, np.triu(U))
-    if not upper or not agree(covariances, form.covariance(U), form):               # what is near a symmetric matrix is nearly symmetric
+    if not upper or not agree(covariances, form.covariance(U.astype(float)), form):  # what is near a symmetric matrix is nearly symmetric
         raise ValueError("precisions_cholesky_ must be upper triangular factors of the inverses of covariances_, which are symmetric")
 
 # %% ../nbs/12_persistence.ipynb #12d073e6
@@ -526,7 +535,7 @@ def restore_fit(fitted, arrays):
     attributes |= {"precisions_": form.precision(params.precisions_cholesky), "n_features_in_": d, "_fitted_type": covariance_type}
     if "precisions_" in arrays:                               # those that a user gave may differ in the last digit
         given = arrays.pop("precisions_")
-        if given.dtype != float or given.shape != params.covariances.shape or not agree(attributes["precisions_"], given, form):
+        if given.dtype != params.means.dtype or given.shape != params.covariances.shape or not agree(attributes["precisions_"], given, form):
             raise ValueError("precisions_ must be the inverses of covariances_")
         attributes["precisions_"] = given
     if "update" in fitted: check_update(attributes.setdefault("_fitted_update", fitted.pop("update")))
@@ -653,7 +662,6 @@ def from_sklearn(other):
     Returns
     -------
     GaussianMixture
-        Its parameters are float64, also where theirs are float32.
 
     Raises
     ------
@@ -668,14 +676,10 @@ def from_sklearn(other):
     ours = GaussianMixture().get_params(deep=False)
     model = GaussianMixture(**{name: value for name, value in other.get_params(deep=False).items() if name in ours})
     if not hasattr(other, "weights_"): return model
-    kept = {*PARAMETERS, "converged_", "n_iter_", "lower_bound_", "lower_bounds_", "feature_names_in_"}
+    kept = {*PARAMETERS, "converged_", "n_iter_", "lower_bound_", "lower_bounds_", "precisions_", "feature_names_in_"}
     fitted = {name: copy.copy(value) for name, value in vars(other).items() if name in kept}
-    form = get_structure(model.covariance_type).form
-    if fitted["means_"].dtype != float:                       # then digits are missing, and factors must fit again
-        fitted |= {name: np.asarray(fitted[name], float) for name in PARAMETERS}
-        fitted |= {"weights_": fitted["weights_"] / fitted["weights_"].sum(), "precisions_cholesky_": form.factor(fitted["covariances_"])}
     params = Parameters(*(np.asarray(fitted[name]) for name in PARAMETERS))
     check_parameters(params, model.covariance_type)
-    vars(model).update(fitted, precisions_=form.precision(params.precisions_cholesky), interrupted_=False, _fitted_update="wmc",
+    vars(model).update(fitted, interrupted_=False, _fitted_update="wmc",
                        n_features_in_=params.means.shape[1], _fitted_type=model.covariance_type)
     return model

@@ -134,6 +134,14 @@ def test_sample_weight(tmp_path, accelerate, monkeypatch):
     assert_same(quiet(GaussianMixture(**options), sample_weight=WEIGHT, checkpoint=path), whole)
 
 
+def test_float32_rows_and_frames(tmp_path, monkeypatch):
+    monkeypatch.setattr(Checkpoint, "interval", 0)
+    monkeypatch.setattr(Checkpoint, "share", 1e9)
+    pandas = pytest.importorskip("pandas")
+    for name, rows in (("a", X.astype(np.float32)), ("b", pandas.DataFrame(X, columns=["a", "b"])), ("c", (10 * X).astype(np.int16))):
+        assert_same(resumed(tmp_path / name, [9, 8], "crash", rows, **FIT), quiet(GaussianMixture(**FIT), rows))
+
+
 def test_a_failed_start_is_passed_over_after_a_break_too(tmp_path, monkeypatch):
     monkeypatch.setattr(Checkpoint, "interval", 0)
     monkeypatch.setattr(Checkpoint, "share", 1e9)

@@ -110,6 +110,18 @@ def test_unfitted_one_feature_one_component(tmp_path):
     assert load(path).callback is None
 
 
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "VVE", "EEI"])
+def test_float32_and_the_edge_of_what_can_be_inverted(tmp_path, covariance_type):
+    path, rng = tmp_path / "m.npz", np.random.default_rng(0)
+    line = np.repeat(rng.normal(size=(200, 1)), 3, axis=1) * [1, 10, 100] + rng.normal(size=(200, 3)) * 1e-3
+    for rows in (X.astype(np.float32), line.astype(np.float32), line, line + 1e6):
+        for reg_covar in (1e-6, 1e-9):
+            gm = fitted(rows, covariance_type=covariance_type, reg_covar=reg_covar)
+            gm.save(path)
+            assert_same(gm, load(path))
+            assert np.array_equal(load(path).predict_proba(rows), gm.predict_proba(rows))
+
+
 def test_by_hand_and_feature_names(tmp_path):
     gm, source = GaussianMixture(3), fitted()
     for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
@@ -117,7 +129,9 @@ def test_by_hand_and_feature_names(tmp_path):
     gm.feature_names_in_ = np.array(["länge", "\ud800", "", "a" * 1000], dtype=object)
     gm.save(tmp_path / "m.npz")
     loaded = load(tmp_path / "m.npz")
-    assert np.array_equal(loaded.predict(X), source.predict(X)) and list(loaded.feature_names_in_) == list(gm.feature_names_in_)
+    with pytest.warns(UserWarning, match="feature names"):
+        assert np.array_equal(loaded.predict(X), source.predict(X))
+    assert list(loaded.feature_names_in_) == list(gm.feature_names_in_)
     assert not hasattr(loaded, "converged_")
 
 
@@ -462,14 +476,15 @@ def corrupt(good, other, rng):
 @pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
 def test_fuzz(tmp_path, count):
     """Corrupted files, every second one sealed again: the one error, or (sealed) a mixture that works."""
-    rng, path, refused, loaded = random.Random(0), tmp_path / "fuzz.npz", 0, 0
+    rng, path, refused, loaded, done = random.Random(0), tmp_path / "fuzz.npz", 0, 0, 0
     models = [fitted(covariance_type=t, init_params=init) for t in STRUCTURES for init in ("kmeans", Y)]
     goods = [encode_file("mixture", *describe(gm)) for gm in models]
-    for number in range(count):
+    while done < count:
         good, other = rng.choice(goods), rng.choice(goods)
         bad = corrupt(good, other, rng)
-        if resealed := number % 2: bad = sealed(bad[:-79] + good[-79:])
+        if resealed := done % 2 == 1: bad = sealed(bad[:-79] + good[-79:])
         if bad in (good, other): continue
+        done += 1
         path.write_bytes(bad)
         try:
             with warnings.catch_warnings():
@@ -482,8 +497,8 @@ def test_fuzz(tmp_path, count):
         loaded += 1                                           # what was changed was a date, or a last digit: then it is a mixture
         if hasattr(gm, "weights_"):
             assert np.isfinite(gm.score_samples(np.zeros((2, gm.n_features_in_)))).all() and np.isclose(gm.predict_proba(X[:5]).sum(1), 1).all()
-    print(f"{count} corrupted files: {refused} refused, {loaded} resealed ones loaded as mixtures")
-    assert refused + loaded > 0.97 * count and refused > 0.8 * count
+    print(f"{count} corrupted files, half of them sealed again: {refused} refused; {loaded} of the sealed ones are mixtures still")
+    assert refused + loaded == count and loaded < 0.02 * count
 
 
 SAVER = """
@@ -603,7 +618,7 @@ def test_from_sklearn_refuses_others_and_takes_float32():
         from_sklearn(theirs)
     single = sklearn_mixture.GaussianMixture(3, random_state=0).fit(X.astype(np.float32))
     np.testing.assert_allclose(from_sklearn(single).predict_proba(X), single.predict_proba(X), atol=1e-3)
-    assert from_sklearn(single).means_.dtype == float
+    assert from_sklearn(single).means_.dtype == np.float32 == from_sklearn(single).to_sklearn().means_.dtype
     pandas = pytest.importorskip("pandas")
     named = sklearn_mixture.GaussianMixture(3, random_state=0).fit(pandas.DataFrame(X, columns=list("abcd")))
     assert list(from_sklearn(named).feature_names_in_) == list("abcd") == list(from_sklearn(named).to_sklearn().feature_names_in_)
