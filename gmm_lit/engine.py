@@ -7,7 +7,7 @@ __all__ = ['FLOORS', 'SMALL_PRODUCT', 'SMALL_RESULT', 'WIDEST', 'softmax', 'expo
            'block_size', 'one_blas_thread', 'cores', 'chunk_size', 'add_up', 'Workspace', 'ProductKernel',
            'CenteredKernel', 'largest_loss', 'summing_kernel', 'choose_kernel', 'visit', 'in_blocks', 'e_step',
            'sum_under', 'm_step', 'em_step', 'start_from', 'keep_in', 'judge', 'for_each_row', 'place_of_largest',
-           'score_rows', 'mean_score', 'responsibilities', 'most_likely']
+           'score_rows', 'mean_log_density', 'responsibilities', 'most_likely']
 
 # %% ../nbs/02b_engine.ipynb #7d20bb03
 import os
@@ -294,7 +294,8 @@ class Workspace:
 
     def judge(self, theta):
         """The log-joint, `theta @ T`, in `joint`."""
-        np.matmul(theta, self.T_slices, out=self.joint_slices)
+        with np.errstate(invalid="ignore"):                   # the logarithm of a weight of zero is -inf
+            np.matmul(theta, self.T_slices, out=self.joint_slices)
         return self.joint
 
     def sums(self, resp):
@@ -730,6 +731,7 @@ def for_each_row(X, params, structure, out, answer, n_jobs=None):
     array
         `out`.
     """
+    if not getattr(X, "in_this_process", True): raise TypeError("Rows on a cluster cannot be asked this: use score or predict.")
     kernel = judge(X, params, structure)
 
     def consume(block, rows, loaded):
@@ -781,14 +783,15 @@ def score_rows(X, params, structure, n_jobs=None):
     return for_each_row(X, params, structure, np.empty(len(X)), answer, n_jobs)
 
 
-def mean_score(X, params, structure, n_jobs=None):
-    """The mean log-density of the rows, with no array of all of them: float. Parameters as in `score_rows`."""
+def mean_log_density(X, params, structure, n_jobs=None, sample_weight=None):
+    """The (weighted) mean of the rows' log-densities, with no array of all of them: float. Parameters as in `score_rows`."""
     kernel = judge(X, params, structure)
 
     def consume(block, rows, loaded):
-        return (float((softmax(kernel.log_joint(rows, loaded)) + kernel.common(rows)).sum(dtype=float)),)
+        log_prob = softmax(kernel.log_joint(rows, loaded)) + kernel.common(rows)
+        return (float(log_prob.sum(dtype=float) if sample_weight is None else sample_weight[block] @ log_prob),)
 
-    return visit(X, kernel, consume, n_jobs)[0] / len(X)
+    return visit(X, kernel, consume, n_jobs)[0] / float(len(X) if sample_weight is None else sample_weight.sum())
 
 
 def responsibilities(X, params, structure, n_jobs=None):

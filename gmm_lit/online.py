@@ -17,8 +17,9 @@ from .covariances import get_structure
 from .densities import cancellation
 from .em import Run, Statistics, pooled_scatter, scatter
 from .engine import CenteredKernel, Rows, choose_kernel, e_step, largest_loss, one_blas_thread
-from .mixture import ConvergenceWarning, GaussianMixture, check_options, check_rows
+from .mixture import PARTS, GaussianMixture, Holding, check_options
 from .priors import with_prior
+from .protocol import ConvergenceWarning, check_rows, check_sample_weight
 
 # %% ../nbs/13b_online.ipynb #1b000007
 @dataclass
@@ -178,11 +179,13 @@ class OnlineGaussianMixture(GaussianMixture):
         del own["options"]
         return (own | others).items()
 
-    def fit(self, X, y=None, **given):
+    def fit(self, X, y=None, sample_weight=None):
         """Fit to all rows of `X` as `GaussianMixture` does; `partial_fit` then goes on from there."""
-        super().fit(X, y, **given)
-        rows = Rows(check_rows(X), given.get("sample_weight"))
-        self._first, self._remembers = None, with_prior(self._structure, self.prior, rows, self.n_components)
+        super().fit(X, y, sample_weight)
+        X = check_rows(X)
+        rows, self._first = Rows(X, check_sample_weight(sample_weight, len(X))), None
+        self._m_step = with_prior(self._structure, self.prior, rows, self.n_components)
+        if set(self.update) < set(PARTS): self._m_step = Holding(self._m_step, self.update, self._parameters)
         moments, _ = batch_moments(rows, self._parameters, self._structure, self.n_jobs)
         self.moments_, self.rows_seen_ = moments * (1 / rows.weight_sum), rows.weight_sum
         return self
@@ -211,7 +214,7 @@ class OnlineGaussianMixture(GaussianMixture):
         check_options(self)
         check_online(self)
         X = check_rows(X, n_features=self.moments_.means.shape[1] if hasattr(self, "moments_") else None)
-        weight = None if sample_weight is None else _check_weights(sample_weight, len(X))
+        weight = check_sample_weight(sample_weight, len(X))
         blocks = X.blocks(self.batch_size) if hasattr(X, "blocks") else (X[i:i + self.batch_size] for i in range(0, len(X), self.batch_size))
         start = 0
         with one_blas_thread():
@@ -234,8 +237,8 @@ class OnlineGaussianMixture(GaussianMixture):
     def _become(self, seen, bound, steps, worth):
         """Take the parameters that the moments ask for, as those of so many rows as they are worth."""
         stats = (self.moments_ * worth).statistics()
-        params = self._remembers.m_step(stats, self.reg_covar, self._parameters)
-        self._keep(Run(params, [bound], False))
+        params = self._m_step.m_step(stats, self.reg_covar, self._parameters)
+        self._keep(Run(params, [bound], False), False, {})
         self.rows_seen_, self.n_iter_ = seen, steps
 
     def _begin(self, X, weight):
@@ -247,7 +250,7 @@ class OnlineGaussianMixture(GaussianMixture):
         if used.sum() >= max(2, self.n_components):
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                self.fit(X[used], **({} if (weight[used] == 1).all() else {"sample_weight": weight[used]}))
+                self.fit(X[used], sample_weight=weight[used])
         self._first = (X, weight) if weight.sum() < self.batch_size else None
 
 # %% ../nbs/13b_online.ipynb #1b000012
@@ -260,16 +263,6 @@ def check_online(model):
         raise ValueError(f"step_power must be above 0.5 and at most 1, but it is {kappa!r}.")
     if h is not None and not (isinstance(h, Real) and 0 < h < np.inf):
         raise ValueError(f"half_life must be None or a positive number of rows, but it is {h!r}.")
-
-
-def _check_weights(sample_weight, n_rows):
-    weight = np.asarray(sample_weight, float)
-    if weight.shape != (n_rows,): raise ValueError(f"sample_weight must have shape ({n_rows},), but it has shape {weight.shape}.")
-    bad = ~((weight >= 0) & (weight < np.inf))
-    if bad.any():
-        raise ValueError(f"sample_weight must be finite and not negative, but that of row {bad.argmax()} (counted from 0) is "
-                         f"{weight[bad.argmax()]}.")
-    return weight
 
 # %% ../nbs/13b_online.ipynb #1b00001c
 def pairing(means_a, covariances_a, means_b, covariances_b):

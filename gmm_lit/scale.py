@@ -20,7 +20,8 @@ import numpy as np
 
 from .engine import Rows, chunk_size, cores, in_blocks, keep_in, one_blas_thread, stride
 from .initializers import InitializationError
-from .mixture import LARGEST, SOURCE_READERS, _as_numbers, make_start
+from .mixture import make_start
+from .protocol import LARGEST, SOURCE_READERS, as_numbers
 
 # %% ../nbs/13_scale.ipynb #13000007
 def regroup(pieces, size):
@@ -254,7 +255,7 @@ class Source:
         """All pieces as they come, each a real two-dimensional array with the same number of features."""
         n, d = 0, self.shape[1]
         for piece in self._pieces(rows):
-            piece = _as_numbers(piece, f"{self.name} from row {n}")
+            piece = as_numbers(piece, f"{self.name} from row {n}")
             d = d or (piece.shape[1] if piece.ndim == 2 else None)
             if piece.ndim != 2 or piece.shape[1] != d or d == 0:
                 raise ValueError(f"{self.name} must come in pieces of shape (rows, {d or 'features'}), but the piece from row {n} "
@@ -317,8 +318,9 @@ class Source:
         if by_row and len(self.sample) < len(self):
             raise InitializationError("init_params must be a name or a function for a source: a start is looked for in a sample of "
                                       f"{len(self.sample):,} of its {len(self):,} rows, so labels of rows are of no use.")
-        w = rows.sample_weight
-        return make_start(Rows(self.sample, None if w is None else w[self.sample_numbers]), model, given, rng, structure)
+        if rows.sample_weight is None: return make_start(Rows(self.sample), model, given, rng, structure)
+        w = rows.sample_weight[self.sample_numbers]
+        return make_start(Rows(self.sample[w > 0], w[w > 0]), model, given, rng, structure, w > 0)
 
     def judge(self, function, params, structure, n_jobs=None, out=None):
         """An answer for each row of the source: NaN, or -1 for labels, where the row was left out.
@@ -484,9 +486,10 @@ def _pieces_of(X, columns):
         readers = [_pieces_of(path, columns) for path in X]
         return lambda rows: chain.from_iterable(pieces(rows) for pieces in readers)
     if isinstance(X, (str, Path)):
-        if not Path(X).exists(): raise FileNotFoundError(f"X is the path {str(X)!r}, but there is no such file.")
         suffix = ".parquet" if Path(X).is_dir() else Path(X).suffix.lower()
-        if suffix not in READERS: raise ValueError(f"X is the path {str(X)!r}, but only {', '.join(READERS)} can be read.")
+        if suffix not in READERS:
+            raise ValueError(f"X must hold real numbers, or be the path of a file of them ({', '.join(READERS)}), but it is {str(X)!r}.")
+        if not Path(X).exists(): raise FileNotFoundError(f"X is the path {str(X)!r}, but there is no such file.")
         return READERS[suffix](X, columns)
     if _is_arrow(X): return arrow_pieces(X, columns)
     chosen = (lambda piece: piece) if columns is None else (lambda piece: np.asarray(piece)[:, columns])

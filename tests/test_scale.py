@@ -85,8 +85,22 @@ def test_labels_as_a_start():
         fit(in_pieces(X, 9000), init_params=labels, weights_init=None, means_init=None)
 
 
+def test_weights_of_rows():
+    weight = np.random.default_rng(5).integers(0, 3, 30_000).astype(float)
+    some, source = X[:30_000], in_pieces(X[:30_000], 4999)
+    def weighted(rows):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return GaussianMixture(**START, precisions_init=np.tile(np.eye(3), (3, 1, 1))).fit(rows, sample_weight=weight)
+    a, b = weighted(some), weighted(source)
+    for name in NAMES: np.testing.assert_allclose(getattr(a, name), getattr(b, name), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(a.score(some, sample_weight=weight), b.score(source, sample_weight=weight), rtol=1e-12)
+    from_sample = [GaussianMixture(3, random_state=0).fit(rows, sample_weight=weight).lower_bound_ for rows in (some, source)]
+    np.testing.assert_allclose(*from_sample, rtol=1e-6)
+
+
 def test_options_of_the_estimator():
-    for options in (dict(accelerate="squarem"), dict(prior="default"), dict(n_jobs=1), dict(n_jobs=3)):
+    for options in (dict(accelerate="squarem"), dict(prior="default"), dict(update="mc"), dict(n_jobs=1), dict(n_jobs=3)):
         assert same_bits(fit(X[:30_000], random_state=0, **options), fit(in_pieces(X[:30_000], 8191), random_state=0, **options))
 
 
