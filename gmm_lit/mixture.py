@@ -26,7 +26,7 @@ from .initializers import (InitializationError, check_init_params, check_random_
                                   initialize, nearest)
 from .priors import check_prior_option, posterior_step, with_prior
 from .protocol import (ConvergenceWarning, Estimator, NotFittedError, as_numbers, balance,
-                              check_rows, check_sample_weight)
+                              check_names, check_rows, check_sample_weight, feature_names)
 from .sampling import sample
 
 # %% ../nbs/07_mixture.ipynb #a2947d8c
@@ -244,9 +244,9 @@ class Reporter:
         if not self.verbose: return
         if self.bar_wanted: return self.bar.close()
         if run is None: return print("Initialization failed.")
-        detail = f"\t time lapse {time.perf_counter() - self.start:.5f}s" \
-                 f"\t lower bound {run.log_likelihoods[-1] if run.log_likelihoods else -np.inf:.5f}."
-        print(f"Initialization converged: {run.converged}.{detail if self.verbose > 1 else ''}")
+        ending = f" time lapse {time.perf_counter() - self.start:.5f}s\t lower bound " \
+                 f"{run.log_likelihoods[-1] if run.log_likelihoods else -np.inf:.5f}."
+        print(f"Initialization {'converged' if run.converged else 'did not converge'}.{ending if self.verbose > 1 else ''}")
 
 # %% ../nbs/07_mixture.ipynb #c771ba2a
 class FitState(NamedTuple):
@@ -353,21 +353,27 @@ class Mixture(Estimator):
         """That of the fit, even if `covariance_type` was changed since."""
         return get_structure(getattr(self, "_fitted_type", self.covariance_type))
 
+    def __sklearn_is_fitted__(self): return hasattr(self, "weights_")
+
     @property
     def _parameters(self):
+        """Those of the fit, in float64."""
         if not hasattr(self, "weights_"):
             raise NotFittedError(f"This {type(self).__name__} instance is not fitted yet. Call 'fit' "
                                  "with appropriate arguments before using this estimator.")
-        return Parameters(self.weights_, self.means_, self.covariances_, self.precisions_cholesky_)
+        return Parameters(*(np.asarray(getattr(self, f"{name}_"), float) for name in Parameters._fields))
 
     def _judge(self, function, X, sample_weight=None, out=None, each_row=False):
         params = self._parameters
         check_jobs(self.n_jobs)
+        check_names(self, X)
         X = check_rows(X, n_features=params.means.shape[1], model=type(self).__name__)
         X, weight, _ = rows_that_count(X, check_sample_weight(sample_weight, len(X)))
-        weighted = {} if weight is None else {"sample_weight": weight}
         if each_row and hasattr(X, "judge"): return X.judge(function, params, self._structure, self.n_jobs, out)
+        weighted = {} if weight is None else {"sample_weight": weight}
         answer = function(X, params, self._structure, n_jobs=self.n_jobs, **weighted)
+        single = X.dtype == self.means_.dtype == np.float32 and getattr(answer, "dtype", None) == float
+        if single: answer = answer.astype(np.float32)
         return answer if out is None else keep_in(out, len(answer), [answer])
 
     def score_samples(self, X, out=None):
@@ -408,11 +414,12 @@ class Mixture(Estimator):
         list of Collapsed
             The number of each, its weight, and its smallest variance.
         """
-        covariances, offsets = self.full_covariances(), self.means_ - self.weights_ @ self.means_
-        spread = np.sqrt(self.weights_ @ (np.einsum("kii->ki", covariances) + offsets ** 2))
-        smallest = np.linalg.eigvalsh(covariances)[:, 0]
-        relative = np.linalg.eigvalsh(covariances / np.outer(spread, spread))[:, 0]
-        return [Collapsed(int(k), float(self.weights_[k]), float(smallest[k]))
+        weights, means, covariances, U = self._parameters
+        (K, d), form = means.shape, self._structure.form
+        spread = np.sqrt(weights @ (form.diagonal(covariances) + (means - weights @ means) ** 2))
+        U = np.broadcast_to(form.expand(U, d), (K, d, d))     # the smallest variance is one over the largest precision
+        smallest, relative = (np.linalg.norm(factors, 2, axis=(1, 2)) ** -2.0 for factors in (U, spread[:, None] * U))
+        return [Collapsed(int(k), float(weights[k]), float(smallest[k]))
                 for k in np.flatnonzero((smallest < 2 * self.reg_covar) | (relative < 1e-12))]
 
 # %% ../nbs/07_mixture.ipynb #e38ff22a
@@ -581,7 +588,7 @@ class FittableMixture(JudgedMixture):
             The last whole iteration is kept then, and the model can be used.
         """
         check_options(self)
-        X = check_rows(X, least=2)
+        names, X = feature_names(X), check_rows(X, least=2, model=type(self).__name__)
         X, weight, kept = rows_that_count(X, check_sample_weight(sample_weight, len(X)))
         if len(X) < max(self.n_components, 2):
             raise ValueError("Expected n_samples >= n_components but got n_components = "
@@ -594,26 +601,30 @@ class FittableMixture(JudgedMixture):
             structure = with_prior(get_structure(self.covariance_type, X.shape[1]), self.prior, rows, self.n_components)
             start = lambda: self._parameters if continued else make_start(rows, self, given, rng, structure, kept)
             run = best_run(rows, self, start, structure, watch := Watcher(self))
-        self._keep(run, watch.interrupted, given)
+        self._keep(run, watch.interrupted, given, names, X.dtype)
         if watch.interrupted:
-            warnings.warn(f"Interrupted in start {watch.number + 1} of {1 if continued else self.n_init}. The best run so "
-                          f"far is kept, with {self.n_iter_} whole iterations. To go on from there, set "
-                          "warm_start=True and fit again.", ConvergenceWarning, stacklevel=2)
+            warnings.warn(ConvergenceWarning(
+                f"Interrupted in start {watch.number + 1} of {1 if continued else self.n_init}. The best run so far is "
+                f"kept, with {self.n_iter_} whole iterations. To go on from there, set warm_start=True and fit again."), stacklevel=2)
         elif not (run.converged or watch.stopped) and self.max_iter > 0:
-            warnings.warn("Best performing initialization did not converge. Try different init "
-                          "parameters, or increase max_iter, tol, or check for degenerate data.",
-                          ConvergenceWarning, stacklevel=2)
+            warnings.warn(ConvergenceWarning(
+                "Best performing initialization did not converge. Try different init parameters, or increase "
+                "max_iter, tol, or check for degenerate data."), stacklevel=2)
         return self
 
-    def _keep(self, run, interrupted, given):
+    def _keep(self, run, interrupted, given, names, dtype):
         """Set the attributes of a fit, all at once: an interrupt leaves the old ones or the new."""
         trace, factor = list(run.log_likelihoods), run.params.precisions_cholesky
         if factor is given.get("precisions_cholesky"): precisions = np.array(self.precisions_init, float)
         elif factor is getattr(self, "precisions_cholesky_", None): precisions = self.precisions_
         else: precisions = get_structure(self.covariance_type).form.precision(factor)
-        self.__dict__ |= {f"{name}_": value for name, value in run.params._asdict().items()} | {
-            "precisions_": precisions, "converged_": run.converged, "interrupted_": interrupted,
-            "n_iter_": len(trace), "lower_bounds_": trace, "lower_bound_": trace[-1] if trace else -np.inf,
+        fitted = {f"{name}_": value for name, value in run.params._asdict().items()} | {"precisions_": precisions}
+        if dtype == np.float32: fitted = {name: np.asarray(value, dtype) for name, value in fitted.items()}
+        if names is not None: fitted["feature_names_in_"] = names
+        old = {name: value for name, value in vars(self).items() if name != "feature_names_in_"}
+        self.__dict__ = old | fitted | {
+            "converged_": run.converged, "interrupted_": interrupted, "n_iter_": len(trace),
+            "lower_bounds_": trace, "lower_bound_": trace[-1] if trace else -np.inf,
             "n_features_in_": run.params.means.shape[1], "_fitted_type": self.covariance_type,
             "_fitted_update": self.update}
 
@@ -688,6 +699,7 @@ class GaussianMixture(FittableMixture):
     Attributes
     ----------
     weights_ : array of shape (K,)
+        Of float64, as all that follow; of float32 if the rows of the fit were.
     means_ : array of shape (K, d)
     covariances_, precisions_, precisions_cholesky_ : array
         (K, d, d) for "full" and others that tilt, (d, d) for "tied", (K, d) for "diag", "VEI" and
@@ -704,6 +716,8 @@ class GaussianMixture(FittableMixture):
         The same for each iteration.
     n_features_in_ : int
         The number of features.
+    feature_names_in_ : array of str of shape (d,)
+        Their names, if the data of the fit had names that are strings.
 
     Examples
     --------

@@ -19,7 +19,7 @@ from .em import Run, Statistics, pooled_scatter, scatter
 from .engine import CenteredKernel, Rows, choose_kernel, e_step, largest_loss, one_blas_thread
 from .mixture import PARTS, GaussianMixture, Holding, check_options
 from .priors import with_prior
-from .protocol import ConvergenceWarning, check_rows, check_sample_weight
+from .protocol import ConvergenceWarning, check_names, check_rows, check_sample_weight, feature_names
 
 # %% ../nbs/13b_online.ipynb #1b000007
 @dataclass
@@ -213,7 +213,9 @@ class OnlineGaussianMixture(GaussianMixture):
         """
         check_options(self)
         check_online(self)
-        X = check_rows(X, n_features=self.moments_.means.shape[1] if hasattr(self, "moments_") else None)
+        names, known = feature_names(X), self.moments_.means.shape[1] if hasattr(self, "moments_") else None
+        if known: check_names(self, X, stacklevel=3)
+        X = check_rows(X, n_features=known, model=type(self).__name__)
         weight = check_sample_weight(sample_weight, len(X))
         blocks = X.blocks(self.batch_size) if hasattr(X, "blocks") else (X[i:i + self.batch_size] for i in range(0, len(X), self.batch_size))
         start = 0
@@ -221,6 +223,7 @@ class OnlineGaussianMixture(GaussianMixture):
             for block in blocks:
                 self._learn(block, None if weight is None else weight[start:start + len(block)])
                 start += len(block)
+        if names is not None and hasattr(self, "moments_"): self.feature_names_in_ = names
         return self
 
     def _learn(self, X, weight):
@@ -238,7 +241,7 @@ class OnlineGaussianMixture(GaussianMixture):
         """Take the parameters that the moments ask for, as those of so many rows as they are worth."""
         stats = (self.moments_ * worth).statistics()
         params = self._m_step.m_step(stats, self.reg_covar, self._parameters)
-        self._keep(Run(params, [bound], False), False, {})
+        self._keep(Run(params, [bound], False), False, {}, getattr(self, "feature_names_in_", None), float)
         self.rows_seen_, self.n_iter_ = seen, steps
 
     def _begin(self, X, weight):

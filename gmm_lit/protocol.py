@@ -4,10 +4,13 @@
 
 # %% auto #0
 __all__ = ['SOURCE_READERS', 'LARGEST', 'as_source', 'check_rows', 'as_numbers', 'check_sample_weight', 'balance',
-           'NotFittedError', 'ConvergenceWarning', 'Estimator']
+           'feature_names', 'check_names', 'AlsoTheirs', 'NotFittedError', 'ConvergenceWarning', 'Estimator']
 
 # %% ../nbs/06b_protocol.ipynb #29ae25f3
 import inspect
+import sys
+import warnings
+from functools import lru_cache
 
 import numpy as np
 
@@ -64,11 +67,13 @@ def check_rows(X, n_features=None, least=1, name="X", model="GaussianMixture"):
         raise ValueError(f"Expected 2D array for {name} (rows x features), "
                          f"got {X.ndim}D array of shape {X.shape}.{hint}")
     n, d = X.shape
-    if d == 0: raise ValueError(f"{name} must have at least one feature, but its shape is {X.shape}.")
+    for count, what, minimum in ((d, "feature(s)", 1), (n, "sample(s)", least)):
+        if count < minimum:
+            raise ValueError(f"Found array {name} with {count} {what} (shape={X.shape}) while a minimum of "
+                             f"{minimum} is required by {model}.")
     if n_features is not None and d != n_features:
         raise ValueError(f"{name} has {d} features, but {model} is expecting "
                          f"{n_features} features as input.")
-    if n < least: raise ValueError(f"{name} must have at least {least} row{'s' * (least > 1)}, but it has {n}.")
     if source is None: _check_finite(X, name)
     return X
 
@@ -98,6 +103,7 @@ def as_numbers(X, name):
     try:
         X = np.asarray(X)
         if X.dtype.kind in "iu" or X.dtype in (np.float32, np.float64): return X
+        if X.dtype.kind == "c": raise ValueError(f"Complex data not supported, and its dtype is {X.dtype}")
         if X.dtype.kind not in "bfO": raise TypeError(f"its dtype is {X.dtype}")
         with np.errstate(over="ignore"): return X.astype(float)
     except (TypeError, ValueError, OverflowError) as error:
@@ -173,15 +179,84 @@ def balance(weight):
     if weight is None or (weight == weight[0]).all(): return None
     return np.ldexp(weight, -int(np.round(np.log2(weight.mean()))))
 
-# %% ../nbs/06b_protocol.ipynb #8c606455
-class NotFittedError(ValueError, AttributeError):
+# %% ../nbs/06b_protocol.ipynb #b0240ab4
+def feature_names(X):
+    """The names of the features of a data frame.
+
+    Parameters
+    ----------
+    X : data frame or anything else
+
+    Returns
+    -------
+    array of str of shape (d,), or None
+        None if there are no names, or if they are not strings.
+
+    Raises
+    ------
+    TypeError
+        If some are strings and others are not.
+    """
+    names = getattr(X, "column_names", getattr(X, "columns", None))
+    if names is None or not np.iterable(names): return None
+    names = list(names)
+    kinds = sorted({type(name).__qualname__ for name in names})
+    if len(kinds) > 1 and "str" in kinds:
+        raise TypeError("Feature names are only supported if all input features have string names, but your input has "
+                        f"{kinds} as feature name / column name types. Convert them all to strings, as with "
+                        "X.columns = X.columns.astype(str), or remove them.")
+    return np.array(names, dtype=object) if kinds == ["str"] else None
+
+
+def check_names(model, X, stacklevel=4):
+    """Raise ValueError if the features of `X` are not called as those of the fit were; warn if that cannot be known.
+
+    Parameters
+    ----------
+    model : Estimator
+        With `feature_names_in_` if the data of the fit had names.
+    X : data frame or anything else
+    stacklevel : int
+        Whom a warning is told to.
+    """
+    then, now, who = getattr(model, "feature_names_in_", None), feature_names(X), type(model).__name__
+    if then is None and now is not None:
+        warnings.warn(f"X has feature names, but {who} was fitted without feature names", stacklevel=stacklevel)
+    if then is not None and now is None:
+        warnings.warn(f"X does not have valid feature names, but {who} was fitted with feature names", stacklevel=stacklevel)
+    if then is None or now is None or np.array_equal(then, now): return
+    message = "The feature names should match those that were passed during fit.\n"
+    unseen, missing = sorted(set(now) - set(then)), sorted(set(then) - set(now))
+    for names, what in ((unseen, "Feature names unseen at fit time"), (missing, "Feature names seen at fit time, yet now missing")):
+        lines = [f"- {name}\n" for name in names[:5]] + ["- ...\n"] * (len(names) > 5)
+        if names: message += f"{what}:\n{''.join(lines)}"
+    if not (unseen or missing): message += "Feature names must be in the same order as they were in fit.\n"
+    raise ValueError(message)
+
+# %% ../nbs/06b_protocol.ipynb #f7ca686f
+class AlsoTheirs:
+    """Where scikit-learn is loaded, an error is also one of its class of the same name."""
+
+    def __new__(cls, *args):
+        theirs = getattr(sys.modules.get("sklearn.exceptions"), cls.__name__, cls)
+        return super().__new__(cls if issubclass(cls, theirs) else _both(cls, theirs), *args)
+
+    def __reduce__(self): return getattr(self, "ours", type(self)), self.args     # another process decides again
+
+
+@lru_cache(None)
+def _both(ours, theirs):
+    return type(ours.__name__, (ours, theirs), {"ours": ours, "__module__": ours.__module__, "__doc__": ours.__doc__})
+
+
+class NotFittedError(AlsoTheirs, ValueError, AttributeError):
     """Raised when a mixture is asked before it was fitted."""
 
 
-class ConvergenceWarning(UserWarning):
+class ConvergenceWarning(AlsoTheirs, UserWarning):
     """Warned when no run came to its end within `max_iter` iterations."""
 
-
+# %% ../nbs/06b_protocol.ipynb #8c606455
 class Estimator:
     """Options by name: `get_params`, `set_params`, and a representation that shows them."""
 

@@ -27,7 +27,7 @@ from .em import RUNNERS
 from .engine import cores
 from .initializers import INITIALIZERS, check_random_state
 from .mixture import (ConvergenceWarning, Estimator, GaussianMixture, NotFittedError,
-                             check_jobs, check_options, check_rows, check_sample_weight)
+                             check_jobs, check_options, check_rows, check_sample_weight, feature_names)
 
 # %% ../nbs/08_selection.ipynb #dff76875
 def climb(model, X, starts, short=20, finalists=3, sample_weight=None):
@@ -522,6 +522,8 @@ class ModelChoice(SearchReport):
             raise NotFittedError(f"This {type(self).__name__} instance found no sound model; see its table().")
         return self.best_estimator_
 
+    def __sklearn_is_fitted__(self): return hasattr(self, "best_estimator_")
+
     def predict(self, X):
         """The most likely component of each row of `X` (n, d): array of int (n,)."""
         return self._best.predict(X)
@@ -586,6 +588,8 @@ class GaussianMixtureSearch(ModelChoice):
     interrupted_ : bool
         Whether the search was interrupted; then `results_` has what was finished.
     n_features_in_ : int
+    feature_names_in_ : array of str of shape (d,)
+        If the data had names that are strings.
 
     Examples
     --------
@@ -618,11 +622,11 @@ class GaussianMixtureSearch(ModelChoice):
         check_jobs(self.n_jobs)
         if self.verbose not in (None, True, False):
             raise TypeError(f"verbose must be None, True or False, but it is {self.verbose!r}.")
-        X = check_rows(X, least=2)
+        names, X = feature_names(X), check_rows(X, least=2, model=type(self).__name__)
         tasks, data = self._tasks(X.shape[1]), (X, check_sample_weight(sample_weight, len(X)))
         found, interrupted = work_through(try_weighted, tasks, data, self.n_jobs, self.verbose, "model")
         if not found: raise KeyboardInterrupt
-        for name in ("best_estimator_", "best_params_"): self.__dict__.pop(name, None)
+        for name in ("best_estimator_", "best_params_", "feature_names_in_"): self.__dict__.pop(name, None)
         self.results_ = [row for row, _ in found]
         self.interrupted_, self._n_models, self.n_features_in_ = interrupted, len(tasks), X.shape[1]
         if interrupted:
@@ -630,6 +634,7 @@ class GaussianMixtureSearch(ModelChoice):
         best = best_row(self.results_, self.criterion)
         self.best_estimator_ = next(model for row, model in found if row is best)
         self.best_params_ = {name: best[name] for name in ("n_components", "covariance_type")}
+        if names is not None: self.feature_names_in_ = self.best_estimator_.feature_names_in_ = names
         return self
 
     def _tasks(self, n_features):

@@ -176,6 +176,14 @@ def test_bad_input():
     assert np.isfinite(gm.means_).all()
 
 
+def test_names_of_features():
+    pd = pytest.importorskip("pandas")
+    frame = pd.DataFrame(X[:3000], columns=["a", "b"])
+    gm = learned([frame[:20], frame[20:2000], frame[2000:]])
+    assert gm.feature_names_in_.tolist() == ["a", "b"] and gm.predict(frame).shape == (3000,)
+    with pytest.raises(ValueError, match="feature names"): gm.partial_fit(frame.rename(columns={"a": "c"}))
+
+
 def test_options_by_name():
     gm = OnlineGaussianMixture(2, half_life=500.0, covariance_type="tied")
     assert gm.get_params()["half_life"] == 500 and gm.get_params()["covariance_type"] == "tied"

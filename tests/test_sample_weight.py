@@ -109,7 +109,7 @@ NONSENSE = [(np.ones(3), ValueError, "shape"), (np.ones((150, 1)), ValueError, "
             (np.zeros(150), ValueError, "all weights are zero"), (np.r_[np.ones(149), -1e-9], ValueError, "row 149"),
             (np.r_[np.nan, np.ones(149)], ValueError, "nan.*row 0"), (np.r_[np.inf, np.ones(149)], ValueError, "inf.*row 0"),
             (np.full(150, 1e101), ValueError, "below 1e100"), (["a"] * 150, TypeError, "real numbers"),
-            (np.ones(150, complex), TypeError, "real numbers"), ("balanced", TypeError, "real numbers"),
+            (np.ones(150, complex), ValueError, "real numbers"), ("balanced", TypeError, "real numbers"),
             ({0: 1.0}, (TypeError, ValueError), "real numbers|shape"), ([[1.0], [1.0, 2.0]], ValueError, "real numbers"),
             (np.ma.masked_equal(np.arange(150), 3), ValueError, "masked")]
 

@@ -161,6 +161,9 @@ def test_arrow(tmp_path):
     for form in (tmp_path / "many", tmp_path / "a.feather", table, ds.dataset(str(tmp_path / "many"))):
         np.testing.assert_array_equal(open_source(form, columns=["x", "k", "z"]).sample, expected)
         with pytest.raises(TypeError, match="s .string."): open_source(form)
+    numbers = table.select(["x", "z"])
+    given = dict(means_init=MEANS[:, [0, 2]], precisions_init=np.tile(np.eye(2), (3, 1, 1)))
+    assert same_bits(fit(numbers, **given), fit(expected[:, [0, 2]], **given))
     holes = pa.table({"x": [1.0, None, 3.0], "k": pa.array([1, 2, None], pa.int64())})
     assert open_source(holes, bad="leave_out").bad_numbers.tolist() == [1, 2]
     with pytest.raises((ValueError, KeyError)): open_source(table, columns=["no"])
@@ -200,7 +203,7 @@ def test_what_is_no_source(tmp_path):
     with pytest.raises(ValueError, match="shape"): fit(tmp_path / "flat.npy")
     with pytest.raises(ValueError, match="bad must be"): open_source(X, bad="ignore")
     with pytest.raises(ValueError, match="pieces of shape"): open_source(lambda: [X[:, 0]])
-    with pytest.raises(ValueError, match="least 2"): fit(lambda: [X[:1]])
+    with pytest.raises(ValueError, match="minimum of 2"): fit(lambda: [X[:1]])
     np.save(tmp_path / "cut.npy", X)
     whole = (tmp_path / "cut.npy").read_bytes()
     source = open_source(tmp_path / "cut.npy")
