@@ -20,7 +20,7 @@ import numpy as np
 from .covariances import check_precisions, get_structure
 from .criteria import get_criterion, summarize
 from .em import RUNNERS, Parameters, Run
-from .engine import (Rows, em_step, most_likely, one_blas_thread, responsibilities,
+from .engine import (Rows, em_step, keep_in, mean_log_density, most_likely, one_blas_thread, responsibilities,
                             score_rows, start_from)
 from .initializers import (InitializationError, check_init_params, check_random_state,
                                   initialize, nearest)
@@ -135,6 +135,7 @@ def make_start(rows, model, given, rng, structure, kept=None):
     Parameters
     """
     if len(given) == len(Parameters._fields): return Parameters(**given)
+    if hasattr(rows.X, "make_start"): return rows.X.make_start(rows, model, given, rng, structure)
     K, n_jobs, init_params = model.n_components, model.n_jobs, model.init_params
     if kept is not None and not (isinstance(init_params, str) or callable(init_params)):
         init_params = rows_of_start(init_params, kept)
@@ -337,19 +338,19 @@ def rows_that_count(X, weight):
     Returns
     -------
     X : array of shape (m, d)
-        `X` itself if no weight is zero.
+        `X` itself if no weight is zero, or if it is a source.
     weight : array of shape (m,) or None
     kept : array of bool of shape (n,), or None
         None if all rows were.
     """
-    if weight is None or weight.all(): return X, weight, None
+    if weight is None or weight.all() or hasattr(X, "visit"): return X, weight, None
     kept = weight > 0
     return X[kept], weight[kept], kept
 
 
 def mean_score(X, params, structure, n_jobs=None, sample_weight=None):
     """The mean log-density of rows (n, d): float. Parameters as in `gmm_lit.engine.score_rows`."""
-    return float(np.average(score_rows(X, params, structure, n_jobs), weights=balance(sample_weight)))
+    return mean_log_density(X, params, structure, n_jobs, balance(sample_weight))
 
 # %% ../nbs/07_mixture.ipynb #83b10735
 class Collapsed(NamedTuple):
@@ -377,32 +378,38 @@ class Mixture(Estimator):
                                  "with appropriate arguments before using this estimator.")
         return Parameters(*(np.asarray(getattr(self, f"{name}_"), float) for name in Parameters._fields))
 
-    def _judge(self, function, X, sample_weight=None):
+    def _judge(self, function, X, sample_weight=None, out=None, each_row=False):
         params = self._parameters
         check_jobs(self.n_jobs)
         check_names(self, X)
         X = check_rows(X, n_features=params.means.shape[1], model=type(self).__name__)
         X, weight, _ = rows_that_count(X, check_sample_weight(sample_weight, len(X)))
+        if each_row and hasattr(X, "judge"): return X.judge(function, params, self._structure, self.n_jobs, out)
         weighted = {} if weight is None else {"sample_weight": weight}
         answer = function(X, params, self._structure, n_jobs=self.n_jobs, **weighted)
         single = X.dtype == self.means_.dtype == np.float32 and getattr(answer, "dtype", None) == float
-        return answer.astype(np.float32) if single else answer
+        if single: answer = answer.astype(np.float32)
+        return answer if out is None else keep_in(out, len(answer), [answer])
 
-    def score_samples(self, X):
-        """Log-density of each row of `X` (n, d): array (n,)."""
-        return self._judge(score_rows, X)
+    def score_samples(self, X, out=None):
+        """Log-density of each row of `X` (n, d): array (n,). `out` as in `predict`."""
+        return self._judge(score_rows, X, out=out, each_row=True)
 
     def score(self, X, y=None, sample_weight=None):
         """Mean log-density of the rows of `X` (n, d), weighted if there are weights (n,): float; `y` is ignored."""
         return self._judge(mean_score, X, sample_weight)
 
-    def predict(self, X):
-        """The most likely component of each row of `X` (n, d): array of int (n,)."""
-        return self._judge(most_likely, X)
+    def predict(self, X, out=None):
+        """The most likely component of each row of `X` (n, d): array of int (n,).
 
-    def predict_proba(self, X):
-        """The responsibilities of the components for each row of `X` (n, d): array (n, K)."""
-        return self._judge(responsibilities, X)
+        `out` is where to write it: None for a new array, an array of the right shape, or the path
+        of a `.npy` file to be made, which is then returned as a memory map.
+        """
+        return self._judge(most_likely, X, out=out, each_row=True)
+
+    def predict_proba(self, X, out=None):
+        """The responsibilities of the components for each row of `X` (n, d): array (n, K). `out` as in `predict`."""
+        return self._judge(responsibilities, X, out=out, each_row=True)
 
     def full_covariances(self):
         """The covariances as (K, d, d), whatever the structure."""
