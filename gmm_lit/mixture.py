@@ -4,8 +4,8 @@
 
 # %% auto #0
 __all__ = ['LARGEST', 'check_rows', 'check_jobs', 'check_options', 'check_start', 'make_start', 'Reporter', 'NotFittedError',
-           'ConvergenceWarning', 'Estimator', 'Collapsed', 'Mixture', 'JudgedMixture', 'best_run', 'check_continuation',
-           'FittableMixture', 'GaussianMixture']
+           'ConvergenceWarning', 'Estimator', 'Collapsed', 'Mixture', 'ShownMixture', 'JudgedMixture', 'best_run',
+           'check_continuation', 'FittableMixture', 'GaussianMixture']
 
 # %% ../nbs/07_mixture.ipynb #f1a19301
 import inspect
@@ -375,8 +375,76 @@ class Mixture(Estimator):
         return [Collapsed(int(k), float(self.weights_[k]), float(smallest[k]))
                 for k in np.flatnonzero((smallest < 2 * self.reg_covar) | (relative < 1e-12))]
 
+# %% ../nbs/07_mixture.ipynb #ab10c0df
+class ShownMixture(Mixture):
+    """What a mixture shows of itself: a card in a notebook, a table in a terminal, a picture."""
+
+    def _facts(self):
+        """Sentences on the fit."""
+        K, d = self.means_.shape
+        facts = [f"{_count(K, 'component')}, {_count(d, 'feature')}, covariances: {self._structure.names[0]}."]
+        if getattr(self, "lower_bounds_", None):
+            what = "log-likelihood" if self.prior is None else "log-posterior"
+            came = "Converged" if self.converged_ else "Ended"
+            facts.append(f"{came} after {_count(self.n_iter_, 'iteration')}; mean {what} of a row {self.lower_bound_:.6g}.")
+        n = getattr(self, "_n_rows", None)
+        if n and self.prior is None and np.isfinite(self.lower_bound_):
+            total, p = n * self.lower_bound_, self._structure.n_parameters(K, d)
+            facts.append(f"{n:,.6g} rows, {p} parameters: BIC {p * np.log(n) - 2 * total:.1f}, AIC {2 * p - 2 * total:.1f}.")
+        return facts
+
+    def _troubles(self):
+        """Sentences on what went wrong."""
+        said, trace = [], getattr(self, "lower_bounds_", [])
+        if trace and not self.converged_:
+            change = f" The last one changed the log-likelihood by {trace[-1] - trace[-2]:.2g}; tol is {self.tol:.2g}." if len(trace) > 1 else ""
+            said.append(f"Not converged within {_count(len(trace), 'iteration')}.{change} Raise max_iter, or try another start.")
+        return said + [f"Component {c.component} has collapsed: its smallest variance is {c.smallest_eigenvalue:.2g}, and the likelihood means little."
+                       for c in self.collapsed_components()]
+
+    @property
+    def _card(self):
+        from gmm_lit.representations import Card, mixture_card
+        options = "\n".join(f"{name} = {_short(value)}" for name, value in self.get_params().items())
+        if not hasattr(self, "weights_"): return Card(repr(self), ["Not fitted yet."], details=[("Options", options)])
+        return mixture_card(type(self).__name__, self.weights_, self.means_, self.full_covariances(), getattr(self, "feature_names_in_", None),
+                            self._facts(), self._troubles(), getattr(self, "lower_bounds_", []), options, getattr(self, "_n_rows", None),
+                            [c.component for c in self.collapsed_components()])
+
+    def _repr_html_(self):
+        from gmm_lit.representations import card_html
+        return card_html(self._card)
+
+    def _repr_pretty_(self, printer, cycle): printer.text(self.table() if hasattr(self, "weights_") else repr(self))
+
+    def table(self):
+        """The parameters as plain text, with what is known of the fit."""
+        from gmm_lit.representations import card_text
+        return card_text(self._card)
+
+    def plot(self, X=None, ax=None):
+        """The picture of the mixture, for any number of features: see `gmm_lit.plotting.plot_mixture`.
+
+        Parameters
+        ----------
+        X : array_like of shape (n, d), optional
+            Rows to draw with it.
+        ax : matplotlib Axes, optional
+            For more than two features an array of them.
+
+        Returns
+        -------
+        matplotlib Axes, or an array of them
+        """
+        from gmm_lit.plotting import plot_mixture
+        names = getattr(self, "feature_names_in_", None)
+        return plot_mixture(X, self._parameters.weights, self.means_, self.full_covariances(), ax=ax, feature_names=names)
+
+
+def _count(n, noun): return f"{n} {noun}{'s' * (n != 1)}"
+
 # %% ../nbs/07_mixture.ipynb #e38ff22a
-class JudgedMixture(Mixture):
+class JudgedMixture(ShownMixture):
     """Criteria and samples, for a mixture that has its parameters."""
 
     def summarize(self, X):

@@ -424,43 +424,39 @@ def format_table(results, criterion="bic", across=7):
     return "\n".join(lines)
 
 
-def format_html(results, criterion="bic", caption=""):
-    """The same table as HTML: structures down, sizes across.
+def format_html(results, criterion="bic", caption="", title="Models"):
+    """The same table as HTML: structures down, sizes across, on a card of `gmm_lit.representations`.
 
     Parameters
     ----------
     results : list of dict
         `GaussianMixtureSearch.results_`.
     criterion : str, default "bic"
-    caption : str
+    caption, title : str
         Plain text.
 
     Returns
     -------
     str
-        No script, no colours of its own, and all text escaped.
+        No script, and all text escaped.
     """
-    sizes, values = criterion_values(results, criterion)
-    shown, titles = cells(results, criterion), {}
+    from gmm_lit.representations import Card, Cell, card_html
+    (sizes, values), shown, titles = criterion_values(results, criterion), cells(results, criterion), {}
     for row in results:
-        title = describe_collapse(row) if row["collapsed"] else row["error"]
-        if title: titles[row["covariance_type"], row["n_components"]] = title
-    pad, look = "padding:2px 8px;text-align:right;white-space:nowrap", {
-        "best": ";font-weight:bold;outline:2px solid", "collapsed": ";opacity:.6", "failed": ";opacity:.6"}
+        found = describe_collapse(row) if row["collapsed"] else row["error"]
+        if found: titles[row["covariance_type"], row["n_components"]] = found
+    looks = {"best": "best", "collapsed": "faint", "failed": "faint"}
 
     def cell(key):
         text, kind = shown.get(key, ("", ""))
-        title = f' title="{escape(titles[key])}"' if key in titles else ""
-        return f'<td style="{pad}{look.get(kind, "")}"{title}>{escape(text)}{"&nbsp;!" if kind == "collapsed" else ""}</td>'
+        return Cell(text + " !" * (kind == "collapsed"), looks.get(kind, ""), titles.get(key, ""))
 
-    head = "".join(f'<th scope="col" style="{pad}">{K}</th>' for K in sizes)
-    body = "".join(f'<tr><th scope="row" style="{pad}">{escape(str(name))}</th>'
-                   f'{"".join(cell((name, K)) for K in sizes)}</tr>' for name in values)
+    best = [f"Best: {name}, {K} component{'s' * (K != 1)}, {criterion.upper()} {text}." for (name, K), (text, kind) in shown.items() if kind == "best"]
     notes = f"{criterion.upper()}: smaller is better, the best is framed."
     if any(row["collapsed"] for row in results): notes += " ! has a collapsed component, so it is left out of the choice."
-    return (f'<div style="overflow-x:auto"><table style="border-collapse:collapse;font-variant-numeric:tabular-nums">'
-            f'<caption style="text-align:left">{escape(f"{caption} {notes}".strip())}</caption>'
-            f'<thead><tr><th scope="col" style="{pad}">components</th>{head}</tr></thead><tbody>{body}</tbody></table></div>')
+    facts = [f"{len(results)} models tried.", *best] if len(results) != 1 else ["1 model tried.", *best]
+    rows = [[name, *[cell((name, K)) for K in sizes]] for name in values]
+    return card_html(Card(title, facts, [caption] if caption else [], ["components", *map(str, sizes)], rows, notes))
 
 # %% ../nbs/08_selection.ipynb #536eef1c
 class SearchReport(Estimator):
@@ -487,7 +483,9 @@ class SearchReport(Estimator):
 
     def _repr_html_(self):
         if not hasattr(self, "results_"): return f"<pre>{escape(repr(self))}</pre>"
-        return format_html(self.results_, self.criterion, self._caption)
+        return format_html(self.results_, self.criterion, self._caption, type(self).__name__)
+
+    def _repr_pretty_(self, printer, cycle): printer.text(self.table() if hasattr(self, "results_") else repr(self))
 
     def plot(self, criterion=None, ax=None):
         """The results as curves over the number of components; returns the matplotlib Axes.
