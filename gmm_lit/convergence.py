@@ -219,7 +219,7 @@ def squarem(step, params, structure, tol=1e-3, max_iter=100, report=None, previo
             leaper.watch(point, new, plain=leap is None)
             stop = leap is None and abs(change) < tol
         log_likelihoods.append(best)
-        if report is not None: report(len(log_likelihoods), best, change)
+        if report is not None and report(len(log_likelihoods), best, change, params): break
         leap = leaper.leap(new) if accepted and change >= tol else None
     return Run(params, log_likelihoods, stop)
 

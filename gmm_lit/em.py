@@ -170,7 +170,8 @@ def em(step, params, tol=1e-3, max_iter=100, report=None, previous=-np.inf):
     tol : float, default 1e-3
     max_iter : int, default 100
     report : callable or None
-        Called with the iteration's number, the log-likelihood and its change.
+        Called after each iteration with its number, the log-likelihood, its change, and the new
+        parameters; if it returns True, that was the last iteration.
     previous : float, default -inf
         The log-likelihood that the first iteration is compared with.
 
@@ -184,8 +185,9 @@ def em(step, params, tol=1e-3, max_iter=100, report=None, previous=-np.inf):
         params, log_likelihood = step(params)
         log_likelihoods.append(log_likelihood)
         change, previous = log_likelihood - previous, log_likelihood
-        if report is not None: report(iteration, log_likelihood, change)
+        enough = report is not None and report(iteration, log_likelihood, change, params)
         if abs(change) < tol: return Run(params, log_likelihoods, True)
+        if enough: break
     return Run(params, log_likelihoods, False)
 
 

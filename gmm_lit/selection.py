@@ -80,7 +80,9 @@ def _merit(run): return not run.collapsed_components(), run.lower_bound_
 def _fit(model, X):
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)       # the row says so
-        return model.fit(X)
+        model.fit(X)
+    if model.interrupted_: raise KeyboardInterrupt                # it means the search
+    return model
 
 
 def _go_on(run, X, max_iter):
