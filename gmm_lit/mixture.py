@@ -670,6 +670,7 @@ class FittableMixture(JudgedMixture):
             start = lambda: self._parameters if continued else make_start(rows, self, given, rng, structure)
             run = best_run(rows, self, start, structure, watch := Watcher(self))
         self._keep(run, watch.interrupted)
+        self._n_rows = rows.weight_sum
         if watch.interrupted:
             warnings.warn(f"Interrupted in start {watch.number + 1} of {1 if continued else self.n_init}. The best run so "
                           f"far is kept, with {self.n_iter_} whole iterations. To go on from there, set "
