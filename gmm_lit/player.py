@@ -91,7 +91,7 @@ _PLAYER_CSS = SCENE_CSS + """
 .gmm-scene button,.gmm-scene summary{color:var(--ink);background:var(--paper);border:1px solid var(--line);border-radius:4px;padding:4px 10px;font:13px sans-serif;cursor:pointer}
 .gmm-scene button:focus-visible,.gmm-scene input:focus-visible,.gmm-scene summary:focus-visible,.gmm-scene:focus-visible{outline:3px solid #1a73e8;outline-offset:1px}
 .gmm-scene .bar{display:flex;flex-wrap:wrap;gap:6px;align-items:center;margin:4px 6px}.gmm-scene input[type=range]{flex:1;min-width:120px;accent-color:var(--ink)}
-.gmm-scene summary{display:inline-block;border:0;padding:2px 6px}.gmm-scene table{border-collapse:collapse;font:12px sans-serif;font-variant-numeric:tabular-nums;margin:4px 6px;color:var(--ink)}
+.gmm-scene summary{border:0;padding:2px 6px}.gmm-scene table{border-collapse:collapse;font:12px sans-serif;font-variant-numeric:tabular-nums;margin:4px 6px;color:var(--ink)}
 .gmm-scene td,.gmm-scene th{padding:1px 8px;text-align:right;color:var(--ink);background:none;border:0}.gmm-scene .said{min-height:2.9em}"""
 
 _PLAYER_JS = """(function(key,F,C,P){document.querySelectorAll('[data-player="'+key+'"]').forEach(function(root){
