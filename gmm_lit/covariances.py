@@ -35,12 +35,23 @@ class Structure:
         `previous` are the parameters that gave the responsibilities, or None.
         """
         W, N = cls.evidence(stats, reg_covar)
-        return cls.complete(stats.weights, stats.means, W, N, previous)
+        return cls.complete(stats.weights, cls.means(stats), W, N, previous)
 
     @classmethod
-    def evidence(cls, stats, reg_covar=0.0):
-        """Scatters (3.3) in the structure's shape, for each variance, and the counts that belong to them."""
+    def means(cls, stats):
+        """The means (K, d) that maximise the bound."""
+        return stats.means
+
+    @classmethod
+    def evidence(cls, stats, reg_covar=0.0, means=None):
+        """Scatters (3.3) in the structure's shape, for each variance, and the counts that belong to them.
+
+        Measured about the statistics' own means, or about other `means` (K, d).
+        """
         W, N = (pooled_scatter(stats), stats.counts.sum()) if cls.shared else (scatter(stats), stats.counts)
+        if means is not None:
+            moved = (cls.form.outer(stats.means - means).T * stats.counts).T
+            W = W + (moved.sum(0) if cls.shared else moved)
         W, d = np.asarray(W), stats.center.shape[-1]
         variances = cls.form.diagonal(W)
         if variances.shape[-1] != d: W /= d                   # one number that stands for d variances: their mean

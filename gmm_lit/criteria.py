@@ -226,7 +226,8 @@ class FitSummary(NamedTuple):
     log_likelihood : float
         Of all the rows.
     n_parameters : int
-    n_rows : int
+    n_rows : int or float
+        With weights, their sum.
     log_certainty : float
         The log of each row's largest responsibility, summed over rows; see equation (5.8).
     entropy : float
@@ -245,7 +246,7 @@ class FitSummary(NamedTuple):
     log_likelihood_of_one: float
 
 
-def summarize(X, params, structure, n_jobs=None):
+def summarize(X, params, structure, n_jobs=None, sample_weight=None):
     """Gather what criteria ask.
 
     Parameters
@@ -255,6 +256,8 @@ def summarize(X, params, structure, n_jobs=None):
     structure : type
         A subclass of `Structure`.
     n_jobs : int or None
+    sample_weight : array of shape (n,) or None
+        How many rows each counts for.
 
     Returns
     -------
@@ -266,17 +269,23 @@ def summarize(X, params, structure, n_jobs=None):
         return np.column_stack([log_prob, certainty, assignment_entropy(joint, axis=0)])
 
     table = for_each_row(X, params, structure, np.empty((len(X), 3)), answer, n_jobs)
-    log_likelihood, certainty, entropy = map(float, table.sum(0))
+    log_likelihood, certainty, entropy = map(float, _total(table, sample_weight))
     K, d = params.means.shape
-    of_one = log_likelihood if K == 1 else _log_likelihood_of_one(X, structure, n_jobs)
-    return FitSummary(log_likelihood, structure.n_parameters(K, d), len(X), certainty, entropy, K, of_one)
+    n_rows = len(X) if sample_weight is None else float(sample_weight.sum())
+    of_one = log_likelihood if K == 1 else _log_likelihood_of_one(X, structure, n_jobs, sample_weight)
+    return FitSummary(log_likelihood, structure.n_parameters(K, d), n_rows, certainty, entropy, K, of_one)
 
 
-def _log_likelihood_of_one(X, structure, n_jobs):
+def _total(values, sample_weight):
+    """The sum over rows, which come first."""
+    return values.sum(0) if sample_weight is None else sample_weight @ values
+
+
+def _log_likelihood_of_one(X, structure, n_jobs, sample_weight):
     ones = lambda block: np.ones((1, block.stop - block.start))
-    try: params = start_from(Rows(X), ones, structure, 1, n_jobs=n_jobs)
+    try: params = start_from(Rows(X, sample_weight), ones, structure, 1, n_jobs=n_jobs)
     except ValueError: return np.inf
-    return float(score_rows(X, params, structure, n_jobs).sum())
+    return float(_total(score_rows(X, params, structure, n_jobs), sample_weight))
 
 # %% ../nbs/05_criteria.ipynb #6fd15a6a
 CRITERIA = {

@@ -272,7 +272,8 @@ class Workspace:
 
     def judge(self, theta):
         """The log-joint, `theta @ T`, in `joint`."""
-        np.matmul(theta, self.T_slices, out=self.joint_slices)
+        with np.errstate(invalid="ignore"):                   # the logarithm of a weight of zero is -inf
+            np.matmul(theta, self.T_slices, out=self.joint_slices)
         return self.joint
 
     def sums(self, resp):

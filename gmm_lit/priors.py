@@ -109,15 +109,25 @@ class WithPrior:
 
     def m_step(self, stats, reg_covar=0.0, previous=None):
         """Parameters that maximise the bound (2.4) plus the logarithm of the prior."""
-        W, N = self.structure.evidence(stats, reg_covar)
+        means = self.means(stats)
+        W, N = self.evidence(stats, reg_covar, means)
+        return self.structure.complete(stats.weights, means, W, N, previous)
+
+    def means(self, stats):
+        """The means (K, d) that maximise it: drawn to that of the prior."""
+        kappa = self.prior.shrinkage
+        return stats.means + (kappa / (stats.counts + kappa))[:, None] * (self.prior.mean - stats.means)
+
+    def evidence(self, stats, reg_covar=0.0, means=None):
+        """Scatters about `means` and counts, as if the prior had been rows."""
+        means = stats.means if means is None else means
+        W, N = self.structure.evidence(stats, reg_covar, means)
         form, kappa, d = self.structure.form, self.prior.shrinkage, stats.center.shape[-1]
         per_variance = form.diagonal(np.asarray(W)).shape[-1] / d
-        pull = (form.outer(stats.means - self.prior.mean).T * (kappa * stats.counts / (stats.counts + kappa))).T
+        pull = kappa * form.outer(means - self.prior.mean)
         known = np.full(len(stats.counts), float(kappa > 0))  # each mean's prior knows the covariance
         if self.structure.shared: pull, known = pull.sum(0), known.sum()
-        W, N = W + (pull + self.scale) * per_variance, N + known + self.exponent
-        means = stats.means + (kappa / (stats.counts + kappa))[:, None] * (self.prior.mean - stats.means)
-        return self.structure.complete(stats.weights, means, W, N, previous)
+        return W + (pull + self.scale) * per_variance, N + known + self.exponent
 
     def log_density(self, params):
         """The logarithm of (3.19) for all components, but for a constant: float."""

@@ -409,7 +409,7 @@ def em_stepper(X=None, names=None, most=120):
     w, data = ipywidgets_or_hint(), data_sets(X, names)
     choose = lambda label, options, value=None: w.Dropdown(description=label, options=options, value=value or options[0], layout=w.Layout(width="230px"))
     c = {"data": choose("data", list(data)), "structure": choose("structure", list(STRUCTURES)), "start": choose("start", [*STARTS, "by hand"]),
-         "components": w.IntSlider(3, 1, 8, description="components", continuous_update=False), "seed": w.BoundedIntText(0, 0, 9999, description="seed", layout=w.Layout(width="160px")),
+         "components": w.IntSlider(3, 1, 8, description="components", continuous_update=False, style={"description_width": "90px"}), "seed": w.BoundedIntText(0, 0, 9999, description="seed", layout=w.Layout(width="160px")),
          "reg_covar": choose("reg_covar", [1e-6, 1e-3, 0.0]), "mean": w.Dropdown(description="mean of", options=[0], layout=w.Layout(width="160px")),
          "x": w.FloatSlider(description="x", step=0.01, continuous_update=False), "y": w.FloatSlider(description="y", step=0.01, continuous_update=False),
          "position": w.IntSlider(0, 0, most, description="half step", layout=w.Layout(width="420px")), "play": w.Play(max=most, interval=400),
@@ -780,7 +780,7 @@ def labels_link(job):
     lines = ["row,label," + ",".join(f"probability {k}" for k in range(resp.shape[1]))]
     lines += [f"{row},{label}," + ",".join(f"{p:.6g}" for p in r) for row, label, r in zip(keep, job.labels, resp)]
     code = base64.b64encode("\n".join(lines).encode()).decode()
-    return f'<p><a download="labels.csv" href="data:text/csv;base64,{code}" style="color:var(--ink)">Save labels.csv</a></p>'
+    return f'<p><a download="labels.csv" href="data:text/csv;base64,{code}" style="color:var(--ink);text-decoration:underline">Save labels.csv</a></p>'
 
 
 def picture_of(model, X, names):
@@ -860,7 +860,7 @@ def fit_panel(data=None):
     """
     w = ipywidgets_or_hint()
     c = {"file": w.FileUpload(accept=".csv,.tsv,.txt", description="File"), "columns": w.SelectMultiple(description="columns", rows=5),
-         "components": w.IntSlider(2, 1, 20, description="components"), "structure": w.Dropdown(description="structure", options=list(STRUCTURES)),
+         "components": w.IntSlider(2, 1, 20, description="components", style={"description_width": "90px"}), "structure": w.Dropdown(description="structure", options=list(STRUCTURES)),
          "starts": w.IntSlider(3, 1, 50, description="starts"), "tol": w.Dropdown(description="until", options=[("settled", 1e-6), ("roughly", 1e-3), ("stopped", 0.0)]),
          "fit": w.Button(description="Fit", button_style="primary"), "stop": w.Button(description="Stop", disabled=True),
          "progress": w.FloatProgress(value=0, min=0, max=1), "result": w.HTML()}

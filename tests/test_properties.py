@@ -189,7 +189,7 @@ def test_float32_rows(covariance_type):
     double, single = fit(X, **options), fit(X.astype(np.float32), **options)
     np.testing.assert_allclose(single.means_, double.means_, rtol=1e-3, atol=1e-3)
     np.testing.assert_allclose(single.lower_bound_, double.lower_bound_, rtol=1e-5)
-    assert single.means_.dtype == np.float64 and np.isfinite(single.score_samples(X.astype(np.float32))).all()
+    assert single.means_.dtype == np.float32 and np.isfinite(single.score_samples(X.astype(np.float32))).all()
     far = (X + 1e6).astype(np.float32)                    # float32 rounds these to 1/16: nothing worse may happen
     moved = fit(far, **{**options, "means_init": means + 1e6})
     assert abs(moved.score(far) - double.score(X)) < 0.05

@@ -221,10 +221,10 @@ def test_criteria_without_a_finite_value():
 def interrupt_at(monkeypatch, number):
     calls, fit = [], GaussianMixture.fit
 
-    def tired(self, X, y=None):
+    def tired(self, X, y=None, **options):
         calls.append(1)
         if len(calls) == number: raise KeyboardInterrupt
-        return fit(self, X)
+        return fit(self, X, **options)
 
     monkeypatch.setattr(GaussianMixture, "fit", tired)
 

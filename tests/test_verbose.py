@@ -28,14 +28,14 @@ def test_lines_where_nobody_looks(capsys):
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == "Initialization 0" and "Initialization 1" in lines
     assert "  Iteration 3" in lines and "  Iteration 6" in lines
-    assert lines.count("Initialization converged: True.") == 2
+    assert lines.count("Initialization converged.") == 2
 
 
 def test_times_and_changes_with_verbose_2(capsys):
     GaussianMixture(3, verbose=2, verbose_interval=1, max_iter=3, tol=10, random_state=0).fit(X)
     printed = capsys.readouterr().out
     assert re.search(r"Iteration 1\t time lapse \d+\.\d+s\t ll change inf", printed)
-    assert re.search(r"converged: True\.\t time lapse .*\t lower bound -\d+\.\d+", printed)
+    assert re.search(r"converged\. time lapse .*\t lower bound -\d+\.\d+", printed)
 
 
 def test_a_bar_in_a_terminal(monkeypatch, capsys):
