@@ -839,10 +839,11 @@ class FitPanel:
             return self.say(f"Start {job.n_start + 1} of {c['starts'].value}, iteration {job.iteration}, mean log-likelihood {job.log_likelihoods[-1]:.5f}.")
         c["fit"].disabled, c["stop"].disabled, c["progress"].value = False, True, c["starts"].value
         if job.state == "failed": return self.say(job.error, "w")
+        link, picture = labels_link(job), picture_of(job.model, job.X, job.names)
         job.model.feature_names_in_ = np.array(job.names, dtype=object)
         left = int((~job.complete).sum())
         said = {"done": "Done.", "stopped": f"Stopped after {job.iteration} iterations; the last one is kept."}[job.state] + f" {left} incomplete rows were left out." * bool(left)
-        c["result"].value = scene(f"<p>{said}</p>", labels_link(job), picture_of(job.model, job.X, job.names)) + card_html(job.model._card)
+        c["result"].value = scene(f"<p>{said}</p>", link, picture) + card_html(job.model._card)
 
 # %% ../nbs/11_widgets.ipynb #b7eec74f
 def fit_panel(data=None):
