@@ -74,7 +74,7 @@ def test_a_long_fit_shows_a_bar_where_somebody_looks_and_takes_it_away(watched, 
     terminal = watched()
     GaussianMixture(3, n_init=n_init, tol=1e-6, random_state=0).fit(X)
     said = terminal.getvalue()
-    assert unit in said and ("4/4" in said) == (n_init == 4)
+    assert unit in said and ("/4 [" in said) == (n_init == 4)
     assert not said.split("\r")[-1].strip()                        # the last thing written is a blank line
 
 
