@@ -25,7 +25,7 @@ from .criteria import get_criterion, summarize
 from .em import RUNNERS, Parameters, Run
 from .engine import (Rows, em_step, keep_in, mean_log_density, most_likely, one_blas_thread, responsibilities,
                             score_rows, start_from)
-from .initializers import (InitializationError, check_init_params, check_random_state,
+from .initializers import (InitializationError, check_init_params, is_certain, check_random_state,
                                   initialize, nearest)
 from .priors import check_prior_option, posterior_step, with_prior
 from .protocol import (ConvergenceWarning, Estimator, NotFittedError, as_numbers, balance,
@@ -655,9 +655,10 @@ def best_run(rows, model, start, structure, watch):
     best, failed = watch.best, None
     options = dict(tol=model.tol, max_iter=model.max_iter)
     continued = model.warm_start and hasattr(model, "converged_")
+    once = continued or is_certain(model.init_params)         # another try would be the same
     if continued: options["previous"] = model.lower_bound_
     try:
-        for number in range(watch.first, 1 if continued else model.n_init):
+        for number in range(watch.first, 1 if once else model.n_init):
             run = None
             watch.begin(number, best)
             try:
