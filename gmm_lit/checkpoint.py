@@ -9,6 +9,7 @@ __all__ = ['WITHOUT_EFFECT', 'fingerprint', 'identity', 'differences', 'Progress
 # %% ../nbs/12b_checkpoint.ipynb #c733bb29
 import copy
 import hashlib
+import json
 import os
 import reprlib
 import time
@@ -59,7 +60,9 @@ def identity(model, rows, rng):
         if isinstance(value, (np.random.Generator, np.random.RandomState)): value = rng
         arrays = {}
         who[name] = encode_option(name, value, arrays)
-        if arrays: who[name] = {part: fingerprint(array) for part, array in arrays.items()} | {"is": who[name]}
+        if not isinstance(who[name], dict): continue
+        parts = [json.dumps(who[name], sort_keys=True), *(fingerprint(array) for array in arrays.values())]
+        who[name] = {"digest": hashlib.sha256("".join(parts).encode()).hexdigest()}
     return who
 
 

@@ -255,7 +255,8 @@ def opened(path):
         try: yield file
         except Exception as error:                            # what it holds decides what may go wrong, so all of it counts
             reason = error if type(error) in (ValueError, TypeError) else f"{type(error).__name__}: {error}"
-            raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {str(reason).rstrip('.')}.") from error
+            text = str(reason).rstrip(".")                    # it may quote the file, which may be long
+            raise FileFormatError(f"{os.fsdecode(path)} cannot be loaded: {text if len(text) <= 500 else text[:500] + ' ...'}.") from error
 
 
 def read_file(file, kind):
