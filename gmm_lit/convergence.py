@@ -230,7 +230,7 @@ def squarem(step, params, structure, tol=1e-3, max_iter=100, report=None, previo
         if accepted:
             change, best, params = log_likelihood - best, log_likelihood, new
             leaper.watch(point, new, plain=leap is None)
-            stop = leap is None and abs(change) < tol
+            stop = leap is None and bool(abs(change) < tol)
         log_likelihoods.append(best)
         leaper.ready = accepted and change >= tol
         if report is not None and report(len(log_likelihoods), best, change, params, leaper.notes()): break
