@@ -389,7 +389,7 @@ def hostile():
         yield f"{name} {array.ravel()[:3]} {array.shape}", with_member(f"{name}_.npy", npy(np.ascontiguousarray(array).reshape(array.shape)))
     for change in (dict(covariance_type="diag"), dict(covariance_type="EII"), dict(covariance_type="round"), dict(covariance_type="E"), dict(covariance_type=None),
                    dict(covariance_type=["full"]), dict(converged_=1), dict(converged_="yes"), dict(n_iter_=-1), dict(n_iter_=2.0), dict(n_iter_=True),
-                   dict(interrupted_=None), dict(update="x"), dict(update=3), dict(feature_names_in_=["a"]), dict(feature_names_in_=[1, 2, 3, 4]), dict(feature_names_in_="abcd"),
+                   dict(interrupted_=None), dict(update="x"), dict(update=3), dict(n_rows=0), dict(n_rows="a"), dict(n_rows=None), dict(n_rows=True), dict(feature_names_in_=["a"]), dict(feature_names_in_=[1, 2, 3, 4]), dict(feature_names_in_="abcd"),
                    dict(_structure="os"), dict(weights_=[1]), dict(__class__="os"), dict(predict="os.system")):
         yield f"fitted {change}", with_fitted(**change)
 
