@@ -6,7 +6,7 @@
 __all__ = ['PARTS', 'ASKED', 'check_jobs', 'check_options', 'check_start', 'make_start', 'rows_of_start', 'Holding',
            'check_update', 'somebody_watches', 'progress_bar', 'Reporter', 'FitState', 'Watcher', 'rows_that_count',
            'mean_score', 'Collapsed', 'Mixture', 'ShownMixture', 'JudgedMixture', 'best_run', 'check_continuation',
-           'FittableMixture', 'GaussianMixture']
+           'FittableMixture', 'PortableMixture', 'GaussianMixture']
 
 # %% ../nbs/07_mixture.ipynb #f1a19301
 import sys
@@ -23,7 +23,7 @@ import numpy as np
 from .covariances import check_precisions, get_structure
 from .criteria import get_criterion, summarize
 from .em import RUNNERS, Parameters, Run
-from .engine import (Rows, em_step, most_likely, one_blas_thread, responsibilities,
+from .engine import (Rows, em_step, keep_in, mean_log_density, most_likely, one_blas_thread, responsibilities,
                             score_rows, start_from)
 from .initializers import (InitializationError, check_init_params, check_random_state,
                                   initialize, nearest)
@@ -138,6 +138,7 @@ def make_start(rows, model, given, rng, structure, kept=None):
     Parameters
     """
     if len(given) == len(Parameters._fields): return Parameters(**given)
+    if hasattr(rows.X, "make_start"): return rows.X.make_start(rows, model, given, rng, structure)
     K, n_jobs, init_params = model.n_components, model.n_jobs, model.init_params
     if kept is not None and not (isinstance(init_params, str) or callable(init_params)):
         init_params = rows_of_start(init_params, kept)
@@ -337,17 +338,29 @@ class Watcher:
         Whether the callback ended the fit, or Ctrl-C did.
     calling : bool
         Whether the callback is at work; then an error is its own.
+    first, best
+        The start to begin with, and the best run before it: not 0 and None where a fit goes on from a file,
+        as `gmm_lit.checkpoint.Checkpoint` does.
     """
+    first, best = 0, None
 
     def __init__(self, model):
         self.reporter, self.callback = Reporter(model.verbose, model.verbose_interval, model.max_iter, model.n_init), model.callback
         self.stopped = self.interrupted = self.calling = False
 
-    def begin(self, number):
+    def begin(self, number, best):
         self.number, self.log_likelihoods, self.last = number, [], None
         self.reporter.begin(number)
 
-    def __call__(self, iteration, log_likelihood, change, params):
+    def start(self, draw):
+        """Parameters to begin a run with; `draw()` makes them."""
+        return draw()
+
+    def run(self, runner, step, params, structure, **options):
+        """A run of EM from there."""
+        return runner(step, params, structure, report=self, **options)
+
+    def __call__(self, iteration, log_likelihood, change, params, notes=None):
         self.log_likelihoods.append(log_likelihood)
         self.last = iteration, params                         # in one go: an interrupt comes before or after it
         self.reporter.iteration(iteration, log_likelihood, change)
@@ -356,6 +369,9 @@ class Watcher:
         answer = self.callback(FitState(self.number, iteration, log_likelihood, change, params))
         self.calling, self.stopped = False, isinstance(answer, (bool, np.bool_)) and bool(answer)
         return self.stopped
+
+    def end(self, best):
+        """All that is to be done was done; `best` is the best run."""
 
     def so_far(self):
         """The run that was interrupted, up to its last whole iteration: a `Run`, or None if there is none."""
@@ -375,19 +391,19 @@ def rows_that_count(X, weight):
     Returns
     -------
     X : array of shape (m, d)
-        `X` itself if no weight is zero.
+        `X` itself if no weight is zero, or if it is a source.
     weight : array of shape (m,) or None
     kept : array of bool of shape (n,), or None
         None if all rows were.
     """
-    if weight is None or weight.all(): return X, weight, None
+    if weight is None or weight.all() or hasattr(X, "visit"): return X, weight, None
     kept = weight > 0
     return X[kept], weight[kept], kept
 
 
 def mean_score(X, params, structure, n_jobs=None, sample_weight=None):
     """The mean log-density of rows (n, d): float. Parameters as in `gmm_lit.engine.score_rows`."""
-    return float(np.average(score_rows(X, params, structure, n_jobs), weights=balance(sample_weight)))
+    return mean_log_density(X, params, structure, n_jobs, balance(sample_weight))
 
 # %% ../nbs/07_mixture.ipynb #83b10735
 class Collapsed(NamedTuple):
@@ -415,32 +431,38 @@ class Mixture(Estimator):
                                  "with appropriate arguments before using this estimator.")
         return Parameters(*(np.asarray(getattr(self, f"{name}_"), float) for name in Parameters._fields))
 
-    def _judge(self, function, X, sample_weight=None):
+    def _judge(self, function, X, sample_weight=None, out=None, each_row=False):
         params = self._parameters
         check_jobs(self.n_jobs)
         check_names(self, X)
         X = check_rows(X, n_features=params.means.shape[1], model=type(self).__name__)
         X, weight, _ = rows_that_count(X, check_sample_weight(sample_weight, len(X)))
+        if each_row and hasattr(X, "judge"): return X.judge(function, params, self._structure, self.n_jobs, out)
         weighted = {} if weight is None else {"sample_weight": weight}
         answer = function(X, params, self._structure, n_jobs=self.n_jobs, **weighted)
         single = X.dtype == self.means_.dtype == np.float32 and getattr(answer, "dtype", None) == float
-        return answer.astype(np.float32) if single else answer
+        if single: answer = answer.astype(np.float32)
+        return answer if out is None else keep_in(out, len(answer), [answer])
 
-    def score_samples(self, X):
-        """Log-density of each row of `X` (n, d): array (n,)."""
-        return self._judge(score_rows, X)
+    def score_samples(self, X, out=None):
+        """Log-density of each row of `X` (n, d): array (n,). `out` as in `predict`."""
+        return self._judge(score_rows, X, out=out, each_row=True)
 
     def score(self, X, y=None, sample_weight=None):
         """Mean log-density of the rows of `X` (n, d), weighted if there are weights (n,): float; `y` is ignored."""
         return self._judge(mean_score, X, sample_weight)
 
-    def predict(self, X):
-        """The most likely component of each row of `X` (n, d): array of int (n,)."""
-        return self._judge(most_likely, X)
+    def predict(self, X, out=None):
+        """The most likely component of each row of `X` (n, d): array of int (n,).
 
-    def predict_proba(self, X):
-        """The responsibilities of the components for each row of `X` (n, d): array (n, K)."""
-        return self._judge(responsibilities, X)
+        `out` is where to write it: None for a new array, an array of the right shape, or the path
+        of a `.npy` file to be made, which is then returned as a memory map.
+        """
+        return self._judge(most_likely, X, out=out, each_row=True)
+
+    def predict_proba(self, X, out=None):
+        """The responsibilities of the components for each row of `X` (n, d): array (n, K). `out` as in `predict`."""
+        return self._judge(responsibilities, X, out=out, each_row=True)
 
     def full_covariances(self):
         """The covariances as (K, d, d), whatever the structure."""
@@ -630,20 +652,20 @@ def best_run(rows, model, start, structure, watch):
     KeyboardInterrupt
         If it came before the first iteration was over.
     """
-    best, failed = None, None
-    options = dict(tol=model.tol, max_iter=model.max_iter, report=watch)
+    best, failed = watch.best, None
+    options = dict(tol=model.tol, max_iter=model.max_iter)
     continued = model.warm_start and hasattr(model, "converged_")
     if continued: options["previous"] = model.lower_bound_
     try:
-        for number in range(1 if continued else model.n_init):
+        for number in range(watch.first, 1 if continued else model.n_init):
             run = None
-            watch.begin(number)
+            watch.begin(number, best)
             try:
-                params = start()
+                params = watch.start(start)
                 held = Holding(structure, model.update, params) if set(model.update) < set(PARTS) else structure
                 step = partial(em_step, rows, structure=held, reg_covar=model.reg_covar, n_jobs=model.n_jobs)
                 step = posterior_step(step, structure, rows.weight_sum)
-                run = RUNNERS[model.accelerate](step, params, held, **options)
+                run = watch.run(RUNNERS[model.accelerate], step, params, held, **options)
             except InitializationError: raise                 # not bad luck: the user's own start is wrong
             except ValueError as error:
                 if watch.calling: raise                       # the callback's own
@@ -661,6 +683,7 @@ def best_run(rows, model, start, structure, watch):
                          "empirical covariance (for instance caused by singleton or collapsed samples). "
                          "Try to decrease the number of components, increase reg_covar, or scale the "
                          f"input data. ({failed})") from failed
+    watch.end(best)
     return best
 
 
@@ -684,7 +707,7 @@ def check_continuation(model, n_features):
 class FittableMixture(JudgedMixture):
     """Fitting by EM, for a mixture that has the options of `GaussianMixture`."""
 
-    def fit(self, X, y=None, sample_weight=None):
+    def fit(self, X, y=None, sample_weight=None, checkpoint=None):
         """Fit the mixture to the rows of `X`.
 
         Parameters
@@ -696,6 +719,9 @@ class FittableMixture(JudgedMixture):
             Not negative. An integer counts as that many copies of the row, zero as none; without
             `prior`, only ratios matter. Starts are drawn by weight too; `init_params` that is a
             function gets the rows of positive weight, and not the weights.
+        checkpoint : str or path-like, optional
+            A file that the state of the fit is written to every so often. If it is there already, the
+            fit goes on from it, to the same result as without interruption; see `gmm_lit.checkpoint`.
 
         Returns
         -------
@@ -725,7 +751,8 @@ class FittableMixture(JudgedMixture):
         with one_blas_thread():
             structure = with_prior(get_structure(self.covariance_type, X.shape[1]), self.prior, rows, self.n_components)
             start = lambda: self._parameters if continued else make_start(rows, self, given, rng, structure, kept)
-            run = best_run(rows, self, start, structure, watch := Watcher(self))
+            watch = self._watcher(checkpoint, rows, rng)
+            run = best_run(rows, self, start, structure, watch)
         self._keep(run, watch.interrupted, given, names, X.dtype)
         self._n_rows = rows.weight_sum
         if watch.interrupted:
@@ -738,10 +765,15 @@ class FittableMixture(JudgedMixture):
                 "max_iter, tol, or check for degenerate data."), stacklevel=2)
         return self
 
+    def _watcher(self, checkpoint, rows, rng):
+        if checkpoint is None: return Watcher(self)
+        from gmm_lit.checkpoint import Checkpoint             # a later chapter
+        return Checkpoint(self, checkpoint, rows, rng)
+
     def _keep(self, run, interrupted, given, names, dtype):
         """Set the attributes of a fit, all at once: an interrupt leaves the old ones or the new."""
         trace, factor = list(run.log_likelihoods), run.params.precisions_cholesky
-        if factor is given.get("precisions_cholesky"): precisions = np.array(self.precisions_init, float)
+        if np.array_equal(factor, given.get("precisions_cholesky")): precisions = np.array(self.precisions_init, float)
         elif factor is getattr(self, "precisions_cholesky_", None): precisions = self.precisions_
         else: precisions = get_structure(self.covariance_type).form.precision(factor)
         fitted = {f"{name}_": value for name, value in run.params._asdict().items()} | {"precisions_": precisions}
@@ -758,8 +790,29 @@ class FittableMixture(JudgedMixture):
         """Fit, and return the most likely component of each row: array (n,)."""
         return self.fit(X, sample_weight=sample_weight).predict(X)
 
+# %% ../nbs/07_mixture.ipynb #7c1e12a1
+class PortableMixture(FittableMixture):
+    """Into a file, to scikit-learn and from there."""
+
+    def save(self, path):
+        """Save to a file that `gmm_lit.load` reads, without pickle; see `gmm_lit.persistence.save`."""
+        from gmm_lit.persistence import save
+        save(self, path)
+
+    def to_sklearn(self):
+        """The same mixture as scikit-learn's class; see `gmm_lit.persistence.to_sklearn`."""
+        from gmm_lit.persistence import to_sklearn
+        return to_sklearn(self)
+
+    @staticmethod
+    def from_sklearn(other):
+        """scikit-learn's mixture as one of this package; see `gmm_lit.persistence.from_sklearn`."""
+        from gmm_lit.persistence import from_sklearn
+        return from_sklearn(other)
+
+
 # %% ../nbs/07_mixture.ipynb #ef1d1065
-class GaussianMixture(FittableMixture):
+class GaussianMixture(PortableMixture):
     """A Gaussian mixture, fitted by EM.
 
     The options, attributes and methods are those of scikit-learn's class of the same name; what

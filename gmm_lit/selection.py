@@ -30,7 +30,7 @@ from .mixture import (ASKED, ConvergenceWarning, Estimator, GaussianMixture, Not
                              check_options, check_rows, check_sample_weight, feature_names, progress_bar)
 
 # %% ../nbs/08_selection.ipynb #dff76875
-def climb(model, X, starts, short=20, finalists=3, sample_weight=None):
+def climb(model, X, starts, short=20, finalists=2, sample_weight=None):
     """Fit a mixture from several starts and keep the best sound run.
 
     Parameters
@@ -42,7 +42,7 @@ def climb(model, X, starts, short=20, finalists=3, sample_weight=None):
         Options that differ between starts, such as `init_params` and `random_state`.
     short : int, default 20
         Iterations that each start gets.
-    finalists : int, default 3
+    finalists : int, default 2
         How many go on after that; those that stand on the same hill count once.
     sample_weight : array of shape (n,) or None
 
@@ -536,8 +536,10 @@ class GaussianMixtureSearch(ModelChoice):
     max_iter : int, default 1000
     reg_covar : float, default 1e-6
         As in `GaussianMixture`: in squared units of the features.
-    init_params : str or tuple of str, default ("mclust", "kmeans")
+    init_params : str or tuple of str, default ("mclust", "hierarchical", "kmeans")
         The initialiser, or several to try. The best sound run counts.
+    accelerate : str, default "squarem"
+        As in `GaussianMixture`: leaps, so that each fit comes nearer to its top in less time.
     prior : "default" or Prior, optional
         As in `GaussianMixture`. Criteria are computed from the likelihood at the top of the
         posterior.
@@ -571,11 +573,12 @@ class GaussianMixtureSearch(ModelChoice):
     """
 
     def __init__(self, n_components=range(1, 10), *, covariance_types="all", criterion="bic", n_init=1,
-                 tol=1e-6, max_iter=1000, reg_covar=1e-6, init_params=("mclust", "kmeans"),
-                 prior=None, random_state=None, n_jobs=None, verbose=None):
+                 tol=1e-6, max_iter=1000, reg_covar=1e-6, init_params=("mclust", "hierarchical", "kmeans"),
+                 accelerate="squarem", prior=None, random_state=None, n_jobs=None, verbose=None):
         self.n_components, self.covariance_types, self.criterion = n_components, covariance_types, criterion
         self.n_init, self.tol, self.max_iter = n_init, tol, max_iter
-        self.reg_covar, self.init_params, self.prior = reg_covar, init_params, prior
+        self.reg_covar, self.init_params = reg_covar, init_params
+        self.accelerate, self.prior = accelerate, prior
         self.random_state, self.n_jobs, self.verbose = random_state, n_jobs, verbose
 
     def fit(self, X, y=None, sample_weight=None):
@@ -613,7 +616,7 @@ class GaussianMixtureSearch(ModelChoice):
         types = structure_names(n_features) if everything else _listed("covariance_types", self.covariance_types)
         several = isinstance(self.init_params, (list, tuple))
         inits = _listed("init_params", self.init_params) if several else [self.init_params]
-        options = {name: getattr(self, name) for name in ("n_init", "tol", "max_iter", "reg_covar", "n_jobs", "prior")}
+        options = {name: getattr(self, name) for name in ("n_init", "tol", "max_iter", "reg_covar", "n_jobs", "accelerate", "prior")}
         tasks = [(GaussianMixture(K, covariance_type=name, **options | {"init_params": inits[0]}), inits)
                  for K in _listed("n_components", self.n_components) for name in types]
         for model, inits in tasks:
