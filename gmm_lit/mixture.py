@@ -786,7 +786,8 @@ class FittableMixture(JudgedMixture):
         if watch.interrupted:
             warnings.warn(ConvergenceWarning(
                 f"Interrupted in start {watch.number + 1} of {1 if continued else self.n_init}. The best run so far is "
-                f"kept, with {self.n_iter_} whole iterations. To go on from there, set warm_start=True and fit again."), stacklevel=2)
+                f"kept, with {self.n_iter_} whole iterations. To go on from there, "
+                f"{'set warm_start=True and fit again' if checkpoint is None else 'fit again with this checkpoint'}."), stacklevel=2)
         elif not (run.converged or watch.stopped) and self.max_iter > 0:
             warnings.warn(ConvergenceWarning(
                 "Best performing initialization did not converge. Try different init parameters, or increase "

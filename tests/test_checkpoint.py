@@ -197,7 +197,8 @@ def test_a_finished_fit_is_not_done_again(tmp_path):
 def test_ctrl_c_writes_before_it_ends(tmp_path):
     """The interval is ten seconds, and yet nothing is lost."""
     path = tmp_path / "c"
-    gm = quiet(GaussianMixture(**FIT, callback=Stop(20, "ctrl-c")), checkpoint=path)
+    with pytest.warns(ConvergenceWarning, match="To go on from there, fit again with this checkpoint"):
+        gm = GaussianMixture(**FIT, callback=Stop(20, "ctrl-c")).fit(X, checkpoint=path)
     assert gm.interrupted_ and np.isfinite(gm.score(X))
     later = []
     assert_same(quiet(GaussianMixture(**FIT, callback=later.append), checkpoint=path), quiet(GaussianMixture(**FIT)))
