@@ -13,7 +13,9 @@ __version__ = "0.1.0"
 from gmm_lit import convergence as _convergence      # registers accelerate="squarem"
 from gmm_lit import hierarchical as _hierarchical    # registers init_params="hierarchical", "ward", "mclust"
 from gmm_lit import iterative_structures as _iterative_structures      # registers VEI, VEE, VEV, EVE, VVE
+from gmm_lit import scale as _scale                  # registers paths, tables and streams as X
 from gmm_lit.mixture import ConvergenceWarning, GaussianMixture, NotFittedError
+from gmm_lit.persistence import FileFormatError, load, save
 from gmm_lit.selection import GaussianMixtureSearch
 
-__all__ = ["ConvergenceWarning", "GaussianMixture", "GaussianMixtureSearch", "NotFittedError"]
+__all__ = ["ConvergenceWarning", "FileFormatError", "GaussianMixture", "GaussianMixtureSearch", "NotFittedError", "load", "save"]

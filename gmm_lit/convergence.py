@@ -137,7 +137,16 @@ class Leaper:
     def __init__(self, structure, memory=5, radius=0.25, measure=units):
         self.structure, self.memory, self.radius, self.measure = structure, memory, radius, measure
         self.points, self.steps, self.plain = [], [], True
-        self.length, self.refused, self.rest = 0.0, 0, 4
+        self.length, self.refused, self.rest, self.ready = 0.0, 0, 4, False
+
+    def notes(self):
+        """All that it remembers, by name: arrays (m, p), numbers and truths. Not to be changed."""
+        return {name: getattr(self, name) for name in ("points", "steps", "plain", "length", "refused", "rest", "radius", "ready")}
+
+    def recall(self, notes):
+        """Remember what `notes` says, and so go on as if there had been no break."""
+        if notes.keys() != self.notes().keys(): raise ValueError(f"notes must hold {', '.join(self.notes())}, but they hold {', '.join(notes)}.")
+        vars(self).update({**notes, "points": list(notes["points"]), "steps": list(notes["steps"])})
 
     def watch(self, params, new, plain):
         """Remember a pass that led from `params` to `new`; `plain` if no leap led to `params`."""
@@ -147,6 +156,7 @@ class Leaper:
         self.points = [*self.points[-self.memory:], point]
         self.steps = [*self.steps[-self.memory:], step]
 
+    @np.errstate(over="ignore", invalid="ignore")             # a leap that is not finite is none
     def leap(self, new):
         """Parameters a leap away from the last point, or None where EM's own step `new` will do."""
         self.rest -= 1
@@ -174,7 +184,7 @@ class Leaper:
 
 # %% ../nbs/09_convergence.ipynb #3b63741d
 def squarem(step, params, structure, tol=1e-3, max_iter=100, report=None, previous=-np.inf,
-            leaper=None):
+            leaper=None, notes=None):
     """EM in leaps: a SQUAREM-like step length, a memory of five passes, and a guard.
 
     The leap is (9.7) where SQUAREM as published has (9.6). Parameters are as in `gmm_lit.em.em`.
@@ -195,6 +205,8 @@ def squarem(step, params, structure, tol=1e-3, max_iter=100, report=None, previo
         As in `gmm_lit.em.em`.
     leaper : Leaper or None
         None makes one with its defaults.
+    notes : dict or None
+        To go on from a break: what `report` was given last, after the parameters.
 
     Returns
     -------
@@ -209,8 +221,10 @@ def squarem(step, params, structure, tol=1e-3, max_iter=100, report=None, previo
     algorithm by using quasi-Newton methods.
     """
     leaper, log_likelihoods = leaper or Leaper(structure), []
-    best, leap, stop = previous, None, False
+    if notes is not None: leaper.recall(notes)
+    best, stop = previous, False
     while len(log_likelihoods) < max_iter and not stop:
+        leap = leaper.leap(params) if leaper.ready else None
         point, change = (params if leap is None else leap), 0.0
         new, log_likelihood = step(point) if leap is None else _dare(step, leap)
         accepted = leap is None or log_likelihood >= best - 1e-13 * abs(best)
@@ -218,10 +232,10 @@ def squarem(step, params, structure, tol=1e-3, max_iter=100, report=None, previo
         if accepted:
             change, best, params = log_likelihood - best, log_likelihood, new
             leaper.watch(point, new, plain=leap is None)
-            stop = leap is None and abs(change) < tol
+            stop = leap is None and bool(abs(change) < tol)
         log_likelihoods.append(best)
-        if report is not None and report(len(log_likelihoods), best, change, params): break
-        leap = leaper.leap(new) if accepted and change >= tol else None
+        leaper.ready = accepted and change >= tol
+        if report is not None and report(len(log_likelihoods), best, change, params, leaper.notes()): break
     return Run(params, log_likelihoods, stop)
 
 

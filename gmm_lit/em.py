@@ -99,6 +99,14 @@ class Statistics:
     @property
     def means(self): return self.center + self.offsets
 
+    def __repr__(self):
+        (K, d), rows = self.offsets.shape, self.counts.sum()
+        return f"Statistics({K} components, {d} features, {rows:.6g} rows, {self.form.__name__}, log_likelihood={self.log_likelihood:.6g})"
+
+    def _repr_html_(self):
+        from gmm_lit.representations import card_html, statistics_card
+        return card_html(statistics_card(self.counts, self.means, self.log_likelihood, self.form.__name__, self.sums.size))
+
 # %% ../nbs/02_em.ipynb #3a2a7d09
 def scatter(stats):
     """Each component's scatter about its mean; equation (2.7).

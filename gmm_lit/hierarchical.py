@@ -13,7 +13,7 @@ from .covariances import Full
 from .densities import FullForm, SphericalForm
 from .em import Parameters
 from .engine import most_likely, one_blas_thread
-from .initializers import INITIALIZERS
+from .initializers import CERTAIN, INITIALIZERS
 
 # %% ../nbs/04b_hierarchical.ipynb #bf9240d8
 class Ward:
@@ -243,10 +243,14 @@ class HierarchicalTree:
         covariances = (scatters + total) / (counts + 1)[:, None, None]
         return Parameters(counts / counts.sum(), means, covariances, Full.form.factor(covariances))
 
+    def grew_from(self, X):
+        """Whether these are the rows (n, d) that the tree was grown from."""
+        return X.shape == (self.n_rows, len(self.center)) and np.array_equal(self.scale(X[self.sample_]), self.Z)
+
     def __call__(self, X, n_components, random_state=None):
         """Labels (n,) to start from; this makes the tree an `init_params`. Nothing is drawn."""
         n_clusters = min(n_components, len(self.Z))
-        ours = len(X) == self.n_rows and np.array_equal(self.scale(X[self.sample_]), self.Z)
+        ours = self.grew_from(X)
         if ours and len(self.sample_) == self.n_rows: return self.labels(n_clusters)
         params = self.gaussians(n_clusters)
         labels = np.concatenate([most_likely(self.scale(X[i:i + 65536]), params, Full, 1) for i in range(0, len(X), 65536)])
@@ -277,9 +281,15 @@ class Traces:
 
 # %% ../nbs/04b_hierarchical.ipynb #0def6426
 def _grow(criterion):
+    last = []                                                 # one tree serves all sizes: the last one is kept
+
     def start(rows, n_components, rng, n_jobs=None, **_):
-        return HierarchicalTree(rows.X, criterion, rows.sample_weight)(rows.X, n_components)
+        if rows.sample_weight is not None: return HierarchicalTree(rows.X, criterion, rows.sample_weight)(rows.X, n_components)
+        tree = last[0] if last and last[0].grew_from(rows.X) else HierarchicalTree(rows.X, criterion)
+        last[:] = [tree]
+        return tree(rows.X, n_components)
     return start
 
 
 INITIALIZERS |= {"hierarchical": _grow(Ellipsoids), "ward": _grow(Ward), "mclust": _grow(Traces)}
+CERTAIN.update(["hierarchical", "ward", "mclust"])

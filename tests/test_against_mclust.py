@@ -42,14 +42,12 @@ def compare(name):
     return found
 
 
-@pytest.mark.parametrize("names, share", [(["iris"], 0.95), pytest.param(list(DATA), 0.95, marks=pytest.mark.slow),
-                                          pytest.param(["faithful"], 0.93, marks=pytest.mark.slow)], ids=str)
-def test_log_likelihood_at_or_above_in_95_of_100_cells(names, share):
-    """Of all cells together; of Old Faithful's alone, where many models have several tops of nearly one height, in 93."""
+@pytest.mark.parametrize("names", [["iris"], pytest.param(["diabetes"], marks=pytest.mark.slow), pytest.param(["faithful"], marks=pytest.mark.slow)], ids=str)
+def test_log_likelihood_at_or_above_in_95_of_100_cells(names):
     gaps = {(name, *cell): gap for name in names for cell, gap in compare(name).items()}
     below = {cell: round(float(gap), 3) for cell, gap in gaps.items() if gap < -1e-3}
     assert len(gaps) >= 0.9 * sum(len(search(name).results_) for name in names)
-    assert len(below) <= (1 - share) * len(gaps), below
+    assert len(below) <= 0.05 * len(gaps), below
     assert all(gap >= -1e-3 for (_, _, K), gap in gaps.items() if K == 1)
 
 

@@ -125,7 +125,7 @@ def test_max_iter_counts_every_pass(max_iter):
     assert step.calls == len(run.log_likelihoods) == len(reports) == max_iter and not run.converged
     assert [number for number, *_ in reports] == list(range(1, max_iter + 1))
     assert [value for _, value, *_ in reports] == run.log_likelihoods
-    if max_iter: np.testing.assert_allclose(sum(change for _, _, change, _ in reports[1:]), run.log_likelihoods[-1] - run.log_likelihoods[0])
+    if max_iter: np.testing.assert_allclose(sum(change for _, _, change, *_ in reports[1:]), run.log_likelihoods[-1] - run.log_likelihoods[0])
     if max_iter == 0: assert run.params is start
 
 

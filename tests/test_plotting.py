@@ -1,6 +1,7 @@
 """Pictures: they draw where they are told, hold what they say, and refuse what they cannot draw."""
 import subprocess
 import sys
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -10,7 +11,10 @@ matplotlib.use("Agg")
 from matplotlib import pyplot as plt  # noqa: E402
 from matplotlib.axes import Axes  # noqa: E402
 from matplotlib.figure import Figure  # noqa: E402
+from matplotlib.testing.compare import compare_images  # noqa: E402
+from matplotlib.ticker import NullFormatter  # noqa: E402
 
+import gmm_lit  # noqa: E402
 from gmm_lit import plotting  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -37,6 +41,11 @@ ONE_AXES = {
     "rows, resp": lambda ax: plotting.plot_rows(X4, resp=RESP, ax=ax),
     "components": lambda ax: plotting.plot_components(M, S, ax=ax),
     "components, weights": lambda ax: plotting.plot_components(M, S, W, levels=0.5, ax=ax),
+    "uncertainty": lambda ax: plotting.plot_uncertainty(X, RESP, ax=ax),
+    "silhouettes": lambda ax: plotting.plot_silhouettes(RESP, ax=ax),
+    "silhouettes of starts": lambda ax: plotting.plot_silhouettes({"a": RESP, "b": RESP[:7, :2] + 1e-9}, ax=ax),
+    "mixture without rows, d = 1": lambda ax: plotting.plot_mixture(None, W, M1, S1, ax=ax),
+    "mixture without rows, d = 2": lambda ax: plotting.plot_mixture(None, W, M, S, ax=ax),
     "density": lambda ax: plotting.plot_density(W, M, S, ax=ax),
     "decomposition": lambda ax: plotting.plot_decomposition(X1, W, M1, S1, ax=ax),
     "mixture, d = 1": lambda ax: plotting.plot_mixture(X1, W, M1, S1, ax=ax),
@@ -321,6 +330,93 @@ def test_inputs_are_not_changed():
         np.testing.assert_array_equal(a, b)
 
 
+# --- rows in doubt, surfaces, silhouettes, and no rows at all
+
+
+def test_rows_in_doubt_are_large_and_sure_ones_small():
+    resp = np.array([[1, 0, 0], [0.5, 0.5, 0], [1 / 3, 1 / 3, 1 / 3]])
+    drawn = plotting.plot_uncertainty(X[:3], resp).collections[0]
+    np.testing.assert_allclose(drawn.get_sizes(), [4, 94, 124])
+    np.testing.assert_allclose(drawn.get_facecolors()[0, :3], plotting.component_colors(1)[0])
+    assert plotting.plot_uncertainty(X[:3], np.ones((3, 1))).collections[0].get_sizes().tolist() == [4.0] * 3
+
+
+def test_surface_is_the_density_and_takes_only_axes_in_space():
+    ax = plotting.plot_surface(W, M, S, feature_names=["a", "b"], n_points=30)
+    assert ax.get_xlabel() == "a" and ax.get_zlabel() == "density" and len(ax.collections) == 1
+    high = np.exp(plotting.logsumexp(plotting._log_joint(M, W, M, S), axis=0)).max()
+    assert 0.5 * high < ax.get_zlim()[1] < 1.2 * high
+    with pytest.raises(ValueError, match='ax must have projection="3d"'):
+        plotting.plot_surface(W, M, S, ax=Figure().subplots())
+
+
+def test_silhouettes():
+    s = plotting.silhouettes(RESP)
+    first, second = np.sort(RESP, axis=1)[:, ::-1][:, :2].T
+    np.testing.assert_allclose(s, (first - second) / (first + second))
+    assert plotting.silhouettes(np.ones((4, 1))).tolist() == [1.0] * 4
+    ax = plotting.plot_silhouettes({"one": RESP, "two": RESP[:, :2] / RESP[:, :2].sum(1, keepdims=True)})
+    assert [t.get_text().split("\n")[0] for t in ax.get_yticklabels()] == ["one", "two"] and len(ax.collections) == 5
+    assert f"mean {s.mean():.3f}" in ax.get_yticklabels()[0].get_text()
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_mixture_without_rows():
+    assert plotting.plot_mixture(None, W, M, S).collections and not plotting.plot_mixture(None, W, M1, S1).patches
+    assert plotting.plot_mixture(None, W, M4, S4).shape == (4, 4)
+
+
+@pytest.mark.parametrize("d", [1, 2, 4])
+def test_a_fit_draws_itself(d):
+    data = {1: X1, 2: X, 4: X4}[d]
+    gm = gmm_lit.GaussianMixture(2, random_state=0).fit(data)
+    for rows in (data, None):
+        drawn = gm.plot(rows)
+        assert np.shape(drawn) == ((4, 4) if d == 4 else ())
+    with pytest.raises(gmm_lit.NotFittedError):
+        gmm_lit.GaussianMixture(2).plot(data)
+
+
+# --- pictures as they were: `python tests/test_plotting.py` draws them anew, to be looked at before they are kept
+
+BASELINE = Path(__file__).parent / "baseline"
+
+
+def picture(name, path):
+    rng = np.random.default_rng(5)
+    w, m, C = np.array([0.3, 0.5, 0.2]), np.array([[0.0, 0], [3, 3], [6, 0]]), np.array([np.eye(2), [[1, 0.7], [0.7, 1]], [[0.3, 0], [0, 2]]])
+    rows = np.concatenate([rng.multivariate_normal(m[k], C[k], count) for k, count in enumerate((60, 100, 40))])
+    resp = plotting._responsibilities(rows, w, m, C)
+    fig = Figure(figsize=(4, 3), dpi=60)
+    {"mixture": lambda ax: plotting.plot_mixture(rows, w, m, C, ax=ax()),
+     "decomposition": lambda ax: plotting.plot_decomposition(rows[:, 0], w, m[:, 0], C[:, 0, 0], ax=ax()),
+     "pairs": lambda ax: plotting.plot_pairs(rows, w, m, C, ax=fig.subplots(2, 2)),
+     "uncertainty": lambda ax: plotting.plot_uncertainty(rows, resp, ax=ax()),
+     "surface": lambda ax: plotting.plot_surface(w, m, C, ax=fig.add_subplot(projection="3d"), n_points=40),
+     "criterion": lambda ax: plotting.plot_criterion([1, 2, 3], {"full": [9, 5, 6], "tied": [8, 7, 4]}, ax=ax()),
+     "trace": lambda ax: plotting.plot_trace({"a": [-5, -4, -3.9], "b": [-6, -4.5, -3.8]}, ax=ax()),
+     "silhouettes": lambda ax: plotting.plot_silhouettes({"a": resp, "b": resp[:, ::-1]}, ax=ax())}[name](fig.subplots)
+    for ax in fig.axes:                                         # letters change with versions of fonts, curves do not
+        ax.set(xlabel="", ylabel="", title="")
+        for axis in (ax.xaxis, ax.yaxis, *([ax.zaxis] if hasattr(ax, "zaxis") else [])): axis.set_major_formatter(NullFormatter())
+        for text in [*ax.texts, *([ax.get_legend()] if ax.get_legend() else [])]: text.set_visible(False)
+    fig.savefig(path, metadata={"Software": None})
+
+
+PICTURES = ["mixture", "decomposition", "pairs", "uncertainty", "surface", "criterion", "trace", "silhouettes"]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_are_what_they_were(name, tmp_path):
+    picture(name, tmp_path / f"{name}.png")
+    assert compare_images(str(BASELINE / f"{name}.png"), str(tmp_path / f"{name}.png"), tol=6) is None
+
+
+def test_another_picture_would_be_noticed(tmp_path):
+    picture("trace", tmp_path / "trace.png")
+    assert compare_images(str(BASELINE / "criterion.png"), str(tmp_path / "trace.png"), tol=6) is not None
+
+
 # --- what it refuses: the parameter, what it got, what it may be
 
 NAN = X.copy()
@@ -372,6 +468,9 @@ REFUSED = {
     "values nan": (lambda: plotting.plot_criterion([1], {"a": [None]}), ["values", "finite"]),
     "values empty": (lambda: plotting.plot_criterion([1], {}), ["values", "finite"]),
     "trace": (lambda: plotting.plot_trace([]), ["log_likelihoods", "at least one"]),
+    "uncertainty resp": (lambda: plotting.plot_uncertainty(X, RESP[0]), ["resp", "(n, K)", "(3,)"]),
+    "silhouettes rank": (lambda: plotting.silhouettes([1.0]), ["resp", "(n, K)", "(1,)"]),
+    "silhouettes none": (lambda: plotting.plot_silhouettes({}), ["resp", "empty"]),
     "trace rank": (lambda: plotting.plot_trace([[1, 2]]), ["log_likelihoods", "(1, 2)"]),
 }
 
@@ -396,3 +495,8 @@ def test_refuses_what_is_not_numbers(bad):
 def test_refuses_values_that_are_no_dict():
     with pytest.raises(TypeError, match="values must be a dict.*list"):
         plotting.plot_criterion([1, 2], [3, 4])
+
+
+if __name__ == "__main__":
+    BASELINE.mkdir(exist_ok=True)
+    for name in PICTURES: picture(name, BASELINE / f"{name}.png")
