@@ -798,7 +798,7 @@ class FittableMixture(JudgedMixture):
         from gmm_lit.checkpoint import Checkpoint             # a later chapter
         return Checkpoint(self, checkpoint, rows, rng)
 
-    def _keep(self, run, interrupted, given, names, dtype, n_rows):
+    def _keep(self, run, interrupted, given, names, dtype, n_rows=None):
         """Set the attributes of a fit, all at once: an interrupt leaves the old ones or the new."""
         trace, factor = list(run.log_likelihoods), run.params.precisions_cholesky
         if np.array_equal(factor, given.get("precisions_cholesky")): precisions = np.array(self.precisions_init, float)
