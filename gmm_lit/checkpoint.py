@@ -9,6 +9,7 @@ __all__ = ['WITHOUT_EFFECT', 'fingerprint', 'identity', 'differences', 'Progress
 # %% ../nbs/12b_checkpoint.ipynb #c733bb29
 import copy
 import hashlib
+import json
 import os
 import reprlib
 import time
@@ -23,16 +24,26 @@ from .persistence import check_parameters, decode_option, encode_file, encode_op
 
 # %% ../nbs/12b_checkpoint.ipynb #246bd363
 def fingerprint(array):
-    """A digest of the dtype, the shape and the values of an array, whatever its order in memory: str.
+    """A digest of the dtype, the shape and the values of an array, whatever its order in memory.
+
+    Parameters
+    ----------
+    array : array, or a source of rows
+        A source is read once more; see `gmm_lit.scale`.
+
+    Returns
+    -------
+    str
 
     Examples
     --------
     >>> fingerprint(np.eye(3)) == fingerprint(np.eye(3, order="F")) != fingerprint(np.eye(3, dtype=int))
     True
     """
-    digest = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode())
-    rows = np.atleast_1d(array)
-    for start in range(0, len(rows), 4096): digest.update(np.ascontiguousarray(rows[start:start + 4096]))
+    digest, size = hashlib.sha256(f"{array.dtype.str} {array.shape}".encode()), 4096
+    if hasattr(array, "blocks"): blocks = array.blocks(size)
+    else: blocks = (array[start:start + size] for start in range(0, len(array), size)) if array.ndim else [array]
+    for block in blocks: digest.update(np.ascontiguousarray(block, array.dtype))
     return digest.hexdigest()
 
 
@@ -59,7 +70,9 @@ def identity(model, rows, rng):
         if isinstance(value, (np.random.Generator, np.random.RandomState)): value = rng
         arrays = {}
         who[name] = encode_option(name, value, arrays)
-        if arrays: who[name] = {part: fingerprint(array) for part, array in arrays.items()} | {"is": who[name]}
+        if not isinstance(who[name], dict): continue
+        parts = [json.dumps(who[name], sort_keys=True), *(fingerprint(array) for array in arrays.values())]
+        who[name] = {"digest": hashlib.sha256("".join(parts).encode()).hexdigest()}
     return who
 
 

@@ -441,8 +441,7 @@ class Mixture(Estimator):
         weighted = {} if weight is None else {"sample_weight": weight}
         answer = function(X, params, self._structure, n_jobs=self.n_jobs, **weighted)
         single = X.dtype == self.means_.dtype == np.float32 and getattr(answer, "dtype", None) == float
-        with np.errstate(over="ignore"):
-            if single: answer = answer.astype(np.float32)
+        with np.errstate(over="ignore"): answer = answer.astype(np.float32) if single else answer
         return answer if out is None else keep_in(out, len(answer), [answer])
 
     def score_samples(self, X, out=None):

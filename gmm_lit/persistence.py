@@ -255,7 +255,8 @@ def opened(path):
         try: yield file
         except Exception as error:                            # what it holds decides what may go wrong, so all of it counts
             reason = error if type(error) in (ValueError, TypeError) else f"{type(error).__name__}: {error}"
-            raise FileFormatError(f"{os.fspath(path)} cannot be loaded: {str(reason).rstrip('.')}.") from error
+            text = str(reason).rstrip(".")                    # it may quote the file, which may be long
+            raise FileFormatError(f"{os.fsdecode(path)} cannot be loaded: {text if len(text) <= 500 else text[:500] + ' ...'}.") from error
 
 
 def read_file(file, kind):
@@ -458,7 +459,8 @@ def describe(model):
     facts = {"options": {name: encode_option(name, value, arrays) for name, value in options.items()}, "fitted": None}
     if not hasattr(model, "weights_"): return facts, arrays
     fitted = facts["fitted"] = {"covariance_type": getattr(model, "_fitted_type", model.covariance_type)}
-    if hasattr(model, "_fitted_update"): fitted["update"] = model._fitted_update
+    for name, attribute in (("update", "_fitted_update"), ("n_rows", "_n_rows")):
+        if hasattr(model, attribute): fitted[name] = encode_option(name, getattr(model, attribute), arrays)
     for name in ("converged_", "interrupted_", "n_iter_"):
         if hasattr(model, name): fitted[name] = encode_option(name, getattr(model, name), arrays)
     if hasattr(model, "feature_names_in_"): fitted["feature_names_in_"] = list(model.feature_names_in_)
@@ -474,6 +476,11 @@ def _flag(name, value, d):
 
 def _count(name, value, d):
     if type(value) is not int or value < 0: raise ValueError(f"{name} must be a number of iterations")
+    return value
+
+
+def _amount(name, value):
+    if type(value) not in (int, float) or not 0 < value < math.inf: raise ValueError(f"{name} must be a number of rows")
     return value
 
 
@@ -539,6 +546,7 @@ def restore_fit(fitted, arrays):
             raise ValueError("precisions_ must be the inverses of covariances_")
         attributes["precisions_"] = given
     if "update" in fitted: check_update(attributes.setdefault("_fitted_update", fitted.pop("update")))
+    if "n_rows" in fitted: attributes["_n_rows"] = _amount("n_rows", fitted.pop("n_rows"))
     if fitted.keys() - FITTED.keys(): raise ValueError(f"a fit has no {reprlib.repr(sorted(fitted.keys() - FITTED.keys()))}")
     for name, value in fitted.items(): attributes[name] = FITTED[name](name, value, d)
     for name in ("lower_bound_", "lower_bounds_"):

@@ -127,16 +127,16 @@ def luminance(color):
 # --- JupyterLab
 
 
-def unread(cell): return cell["cell_type"] == "code" and any(flag in "".join(cell["source"]) for flag in ("#| eval: false", "#| notest"))
+def left_out(cell): return cell["cell_type"] == "code" and any(flag in "".join(cell["source"]) for flag in ("#| eval: false", "#| notest", "#| slow"))
 
 
 def copy_of_the_book(folder):
-    """The notebooks without outputs, and without cells that cannot run without a person."""
+    """The notebooks without outputs, and without cells that take long or cannot run without a person."""
     shutil.copytree(ROOT / "nbs", folder, ignore=shutil.ignore_patterns(".ipynb_checkpoints", "_quarto.yml"))
     for path in folder.glob("*.ipynb"):
         notebook = json.loads(path.read_text(encoding="utf-8"))
         notebook["cells"] = [cell | ({"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else {})
-                             for cell in notebook["cells"] if not unread(cell)]
+                             for cell in notebook["cells"] if not left_out(cell)]
         notebook["metadata"].pop("widgets", None)
         path.write_text(json.dumps(notebook), encoding="utf-8")
 

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import gmm_lit.checkpoint
+import gmm_lit.scale
 from gmm_lit import ConvergenceWarning, FileFormatError, GaussianMixture, load
 from gmm_lit.checkpoint import Checkpoint, fingerprint
 from gmm_lit.covariances import STRUCTURES
@@ -140,6 +141,20 @@ def test_float32_rows_and_frames(tmp_path, monkeypatch):
     pandas = pytest.importorskip("pandas")
     for name, rows in (("a", X.astype(np.float32)), ("b", pandas.DataFrame(X, columns=["a", "b"])), ("c", (10 * X).astype(np.int16))):
         assert_same(resumed(tmp_path / name, [9, 8], "crash", rows, **FIT), quiet(GaussianMixture(**FIT), rows))
+
+
+@pytest.mark.parametrize("accelerate", [None, "squarem"])
+def test_rows_in_a_file(tmp_path, accelerate, monkeypatch):
+    monkeypatch.setattr(Checkpoint, "interval", 0)
+    monkeypatch.setattr(Checkpoint, "share", 1e9)
+    rows, options = np.random.default_rng(0).normal(size=(30_000, 3)), FIT | dict(accelerate=accelerate)
+    np.save(tmp_path / "rows.npy", rows)
+    whole = quiet(GaussianMixture(**options), tmp_path / "rows.npy")
+    assert_same(resumed(tmp_path / "c", [9, 8, 7], "crash", tmp_path / "rows.npy", **options), whole)
+    np.save(tmp_path / "rows.npy", rows + 1e-9)
+    with pytest.raises(ValueError, match="what differs is: X"):
+        quiet(GaussianMixture(**options), tmp_path / "rows.npy", checkpoint=tmp_path / "c")
+    assert fingerprint(gmm_lit.scale.open_source(rows)) == fingerprint(rows)
 
 
 def test_a_failed_start_is_passed_over_after_a_break_too(tmp_path, monkeypatch):
