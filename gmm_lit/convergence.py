@@ -52,8 +52,9 @@ def from_vector(vector, structure, shape):
     logs, means, U = np.split(np.array(vector), [K, K + K * d])
     weights, U = np.exp(logs - logs.max()), U.reshape(structure.shape(K, d))
     diagonal = structure.form.diagonal(U)
-    diagonal[...] = np.exp(diagonal)
-    moved = Parameters(weights / weights.sum(), means.reshape(K, d), structure.form.covariance(U), U)
+    with np.errstate(over="ignore", divide="ignore", invalid="ignore"):
+        diagonal[...] = np.exp(diagonal)
+        moved = Parameters(weights / weights.sum(), means.reshape(K, d), structure.form.covariance(U), U)
     return structure.constrain(moved)
 
 # %% ../nbs/09_convergence.ipynb #08fc67bc

@@ -170,7 +170,7 @@ class EqualVolume(Constrained):
     def covariances(cls, W, N, previous=None):
         alone = (W.T / N).T
         volumes = volume(cls.form.factor(alone), cls.form, alone.shape[-1])
-        return (alone.T * (N @ volumes / N.sum() / volumes)).T
+        with np.errstate(over="ignore"): return (alone.T * (N @ volumes / N.sum() / volumes)).T      # inf is refused
 
 
 class EVI(EqualVolume):

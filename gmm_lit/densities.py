@@ -448,4 +448,4 @@ def cancellation(squares, precisions):
     >>> print(cancellation(np.array([[1e6]]), np.array([[1e6]])))
     0.0002220446049250313
     """
-    return EPS * (precisions * squares).sum(1).max()
+    with np.errstate(over="ignore", invalid="ignore"): return EPS * (precisions * squares).sum(1).max()

@@ -20,6 +20,7 @@ from .densities import EPS, DiagForm, FullForm
 SHAPE_TOL, SHAPE_STEPS = 1e-9, 100                            # gain in the mean log-likelihood, and Newton steps
 
 
+@np.errstate(over="ignore", invalid="ignore")                 # what is not finite will be refused
 def equal_shape(W, N, form, volumes=None, tol=SHAPE_TOL, max_iter=SHAPE_STEPS):
     """Covariances `C / w_k` that maximise (3.2): Newton's method for (3.13).
 
@@ -79,7 +80,7 @@ def equal_shape(W, N, form, volumes=None, tol=SHAPE_TOL, max_iter=SHAPE_STEPS):
 
 def _parts(W, N, tau, form):
     """The parts of the components in the pooled scatter, in its own units, and (3.13)."""
-    with np.errstate(over="ignore", invalid="ignore"): W = (W.T * np.exp(tau)).T
+    W = (W.T * np.exp(tau)).T
     U, d = form.factor(W.sum(0)), W.shape[1]
     Y = U * W * U if W.ndim == 2 else U.T @ W @ U
     return Y, -2 * N.sum() * form.half_log_det(U, d) - d * (N @ tau)
@@ -141,7 +142,7 @@ def along(D, W, N, rule):
     S = D.swapaxes(-1, -2) @ W @ D
     s = S.diagonal(axis1=-2, axis2=-1)
     s = np.maximum(s, EPS * s.mean(-1, keepdims=True))        # rounding can make it negative
-    with np.errstate(divide="ignore", invalid="ignore"):      # a scatter may be zero; then the height is not finite
+    with np.errstate(all="ignore"):                           # a scatter may be zero; then the height is not finite
         v = rule(s, N)
         return Along(D[..., 0, :, :], S, s, v, np.log(v).sum(-1) @ N)
 
@@ -150,6 +151,7 @@ def along(D, W, N, rule):
 def _pairs(d): return np.triu_indices(d, 1)
 
 
+@np.errstate(all="ignore")                                    # where a variance is next to nothing; it will be refused
 def slopes(at, n):
     """Slope (3.17) and expected curvature (3.18) for each pair of axes: two arrays (..., d(d-1)/2)."""
     i, j = _pairs(at.D.shape[-1])
@@ -213,7 +215,7 @@ def find_axes(D, W, N, rule, tol=AXES_TOL, max_iter=AXES_STEPS, memory=AXES_MEMO
         while not new.height <= at.height - 1e-4 * shorter * (g @ step) and shorter > 1e-9:
             shorter /= 4
             new = along(turn(at.D, shorter * step), W, N, rule)
-        if not new.height <= at.height: break
+        if not new.height < at.height: break                  # the same step again would gain nothing again
         at, (before, (g, h)), step = new, (g, slopes(new, n)), shorter * step
         change = before - g
         if memory and step @ change > 1e-10 * (step @ (h * step)):

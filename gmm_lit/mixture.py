@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['PARTS', 'ASKED', 'check_jobs', 'check_options', 'check_start', 'make_start', 'rows_of_start', 'Holding',
            'check_update', 'somebody_watches', 'progress_bar', 'Reporter', 'FitState', 'Watcher', 'rows_that_count',
-           'mean_score', 'Collapsed', 'Mixture', 'ShownMixture', 'JudgedMixture', 'best_run', 'check_continuation',
-           'FittableMixture', 'PortableMixture', 'GaussianMixture']
+           'mean_score', 'Collapsed', 'Mixture', 'ShownMixture', 'JudgedMixture', 'best_run', 'check_trace',
+           'check_continuation', 'as_single', 'FittableMixture', 'PortableMixture', 'GaussianMixture']
 
 # %% ../nbs/07_mixture.ipynb #f1a19301
 import sys
@@ -25,7 +25,7 @@ from .criteria import get_criterion, summarize
 from .em import RUNNERS, Parameters, Run
 from .engine import (Rows, em_step, keep_in, mean_log_density, most_likely, one_blas_thread, responsibilities,
                             score_rows, start_from)
-from .initializers import (InitializationError, check_init_params, check_random_state,
+from .initializers import (InitializationError, check_init_params, is_certain, check_random_state,
                                   initialize, nearest)
 from .priors import check_prior_option, posterior_step, with_prior
 from .protocol import (ConvergenceWarning, Estimator, NotFittedError, as_numbers, balance,
@@ -441,7 +441,7 @@ class Mixture(Estimator):
         weighted = {} if weight is None else {"sample_weight": weight}
         answer = function(X, params, self._structure, n_jobs=self.n_jobs, **weighted)
         single = X.dtype == self.means_.dtype == np.float32 and getattr(answer, "dtype", None) == float
-        if single: answer = answer.astype(np.float32)
+        with np.errstate(over="ignore"): answer = answer.astype(np.float32) if single else answer
         return answer if out is None else keep_in(out, len(answer), [answer])
 
     def score_samples(self, X, out=None):
@@ -655,9 +655,10 @@ def best_run(rows, model, start, structure, watch):
     best, failed = watch.best, None
     options = dict(tol=model.tol, max_iter=model.max_iter)
     continued = model.warm_start and hasattr(model, "converged_")
+    once = continued or is_certain(model.init_params)         # another try would be the same
     if continued: options["previous"] = model.lower_bound_
     try:
-        for number in range(watch.first, 1 if continued else model.n_init):
+        for number in range(watch.first, 1 if once else model.n_init):
             run = None
             watch.begin(number, best)
             try:
@@ -665,7 +666,7 @@ def best_run(rows, model, start, structure, watch):
                 held = Holding(structure, model.update, params) if set(model.update) < set(PARTS) else structure
                 step = partial(em_step, rows, structure=held, reg_covar=model.reg_covar, n_jobs=model.n_jobs)
                 step = posterior_step(step, structure, rows.weight_sum)
-                run = watch.run(RUNNERS[model.accelerate], step, params, held, **options)
+                run = check_trace(watch.run(RUNNERS[model.accelerate], step, params, held, **options))
             except InitializationError: raise                 # not bad luck: the user's own start is wrong
             except ValueError as error:
                 if watch.calling: raise                       # the callback's own
@@ -692,6 +693,12 @@ def _better(best, run):
     if best is None or run is None: return best or run
     return run if run.log_likelihoods[-1:] > best.log_likelihoods[-1:] else best
 
+
+def check_trace(run):
+    """The run; ValueError if its likelihood was too small for a number."""
+    if np.isfinite(run.log_likelihoods).all(): return run
+    raise ValueError("The likelihood is not finite, because rows are too far from all components for their widths")
+
 # %% ../nbs/07_mixture.ipynb #698e1eab
 def check_continuation(model, n_features):
     """Raise ValueError if a warm start cannot go on from the last fit."""
@@ -702,6 +709,24 @@ def check_continuation(model, n_features):
             old, new = (getattr(value, "names", [value])[0] for value in (old, new))
             raise ValueError(f"warm_start goes on from the last fit, so {name} must be {old!r} as it was, "
                              f"but it is {new!r}. Set warm_start=False to start anew.")
+
+
+def as_single(fitted, form):
+    """Parameters in float32; as they are, if one would become infinite or a variance zero in it.
+
+    Parameters
+    ----------
+    fitted : dict of str to array
+    form : FullForm, DiagForm or SphericalForm
+
+    Returns
+    -------
+    dict
+    """
+    with np.errstate(over="ignore"): single = {name: np.asarray(value, np.float32) for name, value in fitted.items()}
+    positive = [form.diagonal(value) for name, value in single.items() if name not in ("weights_", "means_")]
+    fits = all(np.isfinite(value).all() for value in single.values()) and all((value > 0).all() for value in positive)
+    return single if fits else fitted
 
 
 class FittableMixture(JudgedMixture):
@@ -745,6 +770,9 @@ class FittableMixture(JudgedMixture):
             raise ValueError("Expected n_samples >= n_components but got n_components = "
                              f"{self.n_components}, n_samples = {len(X)}{' with a positive sample_weight' * (kept is not None)}.")
         given, rng = check_start(self, X.shape[1]), check_random_state(self.random_state)
+        if self.prior is not None and weight is not None and not 1e-15 < weight.sum() < 1e15:
+            raise ValueError("sample_weight must be in numbers of rows where there is a prior, which counts in rows, "
+                             f"but its sum is {weight.sum()}.")
         rows = Rows(X, balance(weight) if self.prior is None else weight)
         continued = self.warm_start and hasattr(self, "converged_")
         if continued: check_continuation(self, X.shape[1])
@@ -777,7 +805,7 @@ class FittableMixture(JudgedMixture):
         elif factor is getattr(self, "precisions_cholesky_", None): precisions = self.precisions_
         else: precisions = get_structure(self.covariance_type).form.precision(factor)
         fitted = {f"{name}_": value for name, value in run.params._asdict().items()} | {"precisions_": precisions}
-        if dtype == np.float32: fitted = {name: np.asarray(value, dtype) for name, value in fitted.items()}
+        if dtype == np.float32: fitted = as_single(fitted, get_structure(self.covariance_type).form)
         if names is not None: fitted["feature_names_in_"] = names
         old = {name: value for name, value in vars(self).items() if name != "feature_names_in_"}
         self.__dict__ = old | fitted | {

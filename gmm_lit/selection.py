@@ -25,7 +25,7 @@ from .covariances import STRUCTURES, structure_names
 from .criteria import CRITERIA, get_criterion
 from .em import RUNNERS
 from .engine import cores
-from .initializers import INITIALIZERS, check_random_state
+from .initializers import INITIALIZERS, check_random_state, is_certain
 from .mixture import (ASKED, ConvergenceWarning, Estimator, GaussianMixture, NotFittedError, check_jobs,
                              check_options, check_rows, check_sample_weight, feature_names, progress_bar)
 
@@ -646,8 +646,7 @@ def list_starts(init_params, n_init, n_components, seed):
     if n_components == 1: init_params, seeds = init_params[:1], seeds[:1]
     starts = []
     for name in init_params:
-        certain = getattr(INITIALIZERS.get(name) if isinstance(name, str) else None, "deterministic", False)
-        starts += [{"init_params": name, "random_state": s} for s in (seeds[:1] if certain else seeds)]
+        starts += [{"init_params": name, "random_state": s} for s in (seeds[:1] if is_certain(name) else seeds)]
     return starts
 
 

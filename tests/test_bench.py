@@ -21,6 +21,9 @@ KEYS = {
     "memory": SHAPE | {"extra"},
     "cost": {"against", "slope", "points"},
     "profile": SHAPE | {"parts"},
+    "quality": SHAPE | {"data", "scores", "gain", "error"},
+    "threads": SHAPE | {"seconds"},
+    "small": SHAPE | {"parts", "call", "exp", "product"},
 }
 
 
@@ -29,7 +32,7 @@ def check_form(results):
     assert set(results["versions"]) == {"python", "numpy", "scipy", "scikit-learn", "gmm_lit", "blas"}
     assert set(results["machine"]) == {"cpu", "cores", "caches", "system", "load"}
     assert set(results["matmul"]) == SHAPE | {"rates", "best", "iteration", "share"}
-    assert set(results["summary"]) == {"iteration", "fit", "predict", "float32", "gain", "share", "memory"}
+    assert set(results["summary"]) == {"iteration", "fit", "predict", "float32", "gain", "quality", "share", "memory"}
     assert all(math.isfinite(value) for value in results["summary"].values())
     for section, keys in KEYS.items():
         assert results[section] and all(set(record) == keys for record in results[section]), section

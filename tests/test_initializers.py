@@ -322,3 +322,18 @@ def test_check_assignment_leaves_what_it_was_given():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         check_assignment(NANS[:3], 3, 3)
+
+
+@pytest.mark.parametrize("name, criterion", [("hierarchical", Ellipsoids), ("ward", Ward), ("mclust", Traces)])
+def test_trees_are_grown_once_and_never_stale(name, criterion, monkeypatch):
+    rng, grown = np.random.default_rng(0), []
+    X = rng.normal(size=(60, 2))
+    monkeypatch.setattr("gmm_lit.hierarchical.agglomerate", lambda *arguments: grown.append(1) or agglomerate(*arguments))
+    first = GaussianMixture(3, init_params=name, n_init=5).fit(X)
+    for K in (2, 4): GaussianMixture(K, init_params=name).fit(X)
+    assert len(grown) == 1
+    again = GaussianMixture(3, init_params=name).fit(X.copy())
+    np.testing.assert_array_equal(again.means_, first.means_)
+    X[:30] += 10                                              # the same array, other rows
+    moved = GaussianMixture(3, init_params=name).fit(X)
+    np.testing.assert_array_equal(moved.means_, GaussianMixture(3, init_params=HierarchicalTree(X, criterion)).fit(X).means_)
