@@ -156,6 +156,7 @@ class Leaper:
         self.points = [*self.points[-self.memory:], point]
         self.steps = [*self.steps[-self.memory:], step]
 
+    @np.errstate(over="ignore", invalid="ignore")             # a leap that is not finite is none
     def leap(self, new):
         """Parameters a leap away from the last point, or None where EM's own step `new` will do."""
         self.rest -= 1

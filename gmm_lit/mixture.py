@@ -781,12 +781,12 @@ class FittableMixture(JudgedMixture):
             start = lambda: self._parameters if continued else make_start(rows, self, given, rng, structure, kept)
             watch = self._watcher(checkpoint, rows, rng)
             run = best_run(rows, self, start, structure, watch)
-        self._keep(run, watch.interrupted, given, names, X.dtype)
-        self._n_rows = rows.weight_sum
+        self._keep(run, watch.interrupted, given, names, X.dtype, float(len(X) if weight is None else weight.sum()))
         if watch.interrupted:
             warnings.warn(ConvergenceWarning(
                 f"Interrupted in start {watch.number + 1} of {1 if continued else self.n_init}. The best run so far is "
-                f"kept, with {self.n_iter_} whole iterations. To go on from there, set warm_start=True and fit again."), stacklevel=2)
+                f"kept, with {self.n_iter_} whole iterations. To go on from there, "
+                f"{'set warm_start=True and fit again' if checkpoint is None else 'fit again with this checkpoint'}."), stacklevel=2)
         elif not (run.converged or watch.stopped) and self.max_iter > 0:
             warnings.warn(ConvergenceWarning(
                 "Best performing initialization did not converge. Try different init parameters, or increase "
@@ -798,7 +798,7 @@ class FittableMixture(JudgedMixture):
         from gmm_lit.checkpoint import Checkpoint             # a later chapter
         return Checkpoint(self, checkpoint, rows, rng)
 
-    def _keep(self, run, interrupted, given, names, dtype):
+    def _keep(self, run, interrupted, given, names, dtype, n_rows=None):
         """Set the attributes of a fit, all at once: an interrupt leaves the old ones or the new."""
         trace, factor = list(run.log_likelihoods), run.params.precisions_cholesky
         if np.array_equal(factor, given.get("precisions_cholesky")): precisions = np.array(self.precisions_init, float)
@@ -812,7 +812,7 @@ class FittableMixture(JudgedMixture):
             "converged_": run.converged, "interrupted_": interrupted, "n_iter_": len(trace),
             "lower_bounds_": trace, "lower_bound_": trace[-1] if trace else -np.inf,
             "n_features_in_": run.params.means.shape[1], "_fitted_type": self.covariance_type,
-            "_fitted_update": self.update}
+            "_fitted_update": self.update, "_n_rows": n_rows}
 
     def fit_predict(self, X, y=None, sample_weight=None):
         """Fit, and return the most likely component of each row: array (n,)."""

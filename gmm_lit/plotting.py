@@ -847,7 +847,7 @@ def silhouettes(resp):
     second, first = np.sort(resp, axis=1)[:, -2:].T
     return (first - second) / (first + second)
 
-
+# %% ../nbs/10_plotting.ipynb #10c0ffeb
 def plot_silhouettes(resp, ax=None):
     """Silhouettes of the rows, sorted within components; of one start or of several.
 

@@ -493,8 +493,14 @@ def _pieces_of(X, columns):
         return READERS[suffix](X, columns)
     if _is_arrow(X): return arrow_pieces(X, columns)
     chosen = (lambda piece: piece) if columns is None else (lambda piece: np.asarray(piece)[:, columns])
-    if callable(X): return lambda rows: map(chosen, X())
+    if callable(X): return lambda rows: map(chosen, _called(X))
     return lambda rows: (chosen(X[i:i + rows]) for i in range(0, len(X), rows))
+
+
+def _called(X):
+    pieces = X()
+    if np.iterable(pieces): return pieces
+    raise TypeError(f"X is a function, so it must return blocks of rows, but it returned {pieces!r}.")
 
 
 def _are_paths(X): return isinstance(X, (list, tuple)) and len(X) > 0 and all(isinstance(path, (str, Path)) for path in X)

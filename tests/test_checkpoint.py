@@ -5,7 +5,7 @@ import os
 import random
 import subprocess
 import sys
-import time
+import types
 import warnings
 
 import numpy as np
@@ -197,7 +197,8 @@ def test_a_finished_fit_is_not_done_again(tmp_path):
 def test_ctrl_c_writes_before_it_ends(tmp_path):
     """The interval is ten seconds, and yet nothing is lost."""
     path = tmp_path / "c"
-    gm = quiet(GaussianMixture(**FIT, callback=Stop(20, "ctrl-c")), checkpoint=path)
+    with pytest.warns(ConvergenceWarning, match="To go on from there, fit again with this checkpoint"):
+        gm = GaussianMixture(**FIT, callback=Stop(20, "ctrl-c")).fit(X, checkpoint=path)
     assert gm.interrupted_ and np.isfinite(gm.score(X))
     later = []
     assert_same(quiet(GaussianMixture(**FIT, callback=later.append), checkpoint=path), quiet(GaussianMixture(**FIT)))
@@ -273,22 +274,24 @@ def test_a_disk_that_fills_up_does_not_end_the_fit(tmp_path, monkeypatch):
     assert_same(quiet(GaussianMixture(**FIT), checkpoint=tmp_path / "c"), gm)
 
 
-def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch):
-    monkeypatch.setattr(Checkpoint, "interval", 0)
-    spent = []
-    real = gmm_lit.checkpoint.write_atomically
+@pytest.mark.parametrize("a_write, interval, writes", [(0.02, 0, 11), (0.02, 0.5, 4), (0.2, 0, 2), (0.0, 0.1, 11)])
+def test_writing_takes_a_small_share_of_the_time(tmp_path, monkeypatch, a_write, interval, writes):
+    """A clock that stands still but for iterations, 10 ms each, and writes."""
+    real, clock, spent = gmm_lit.checkpoint.write_atomically, [0.0], []
 
     def slow(*args):
-        begun = time.monotonic()
-        time.sleep(0.02)
+        clock[0] += a_write
+        spent.append(a_write)
         real(*args)
-        spent.append(time.monotonic() - begun)
 
+    def iteration(state): clock[0] += 0.01
+
+    monkeypatch.setattr(gmm_lit.checkpoint, "time", types.SimpleNamespace(monotonic=lambda: clock[0]))
     monkeypatch.setattr(gmm_lit.checkpoint, "write_atomically", slow)
-    monkeypatch.setattr(Checkpoint, "share", 0.1)
-    begun = time.monotonic()
-    quiet(GaussianMixture(3, tol=0, max_iter=100, random_state=0, callback=lambda state: time.sleep(0.01)), checkpoint=tmp_path / "c")
-    assert len(spent) >= 3 and sum(spent[1:-1]) < 0.12 * (time.monotonic() - begun)
+    monkeypatch.setattr(Checkpoint, "interval", interval)
+    monkeypatch.setattr(Checkpoint, "share", 0.2)
+    quiet(GaussianMixture(3, tol=0, max_iter=110, random_state=0, callback=iteration), checkpoint=tmp_path / "c")
+    assert abs(len(spent) - writes) <= 1 and sum(spent[1:-1]) <= 0.2 * clock[0]
 
 
 @pytest.mark.parametrize("count", [100, pytest.param(2000, marks=pytest.mark.slow)])

@@ -432,7 +432,7 @@ def test_oversized_files_are_refused_without_reading_them(tmp_path):
             if size == 2 ** 33: file.write(end)
         begun = time.perf_counter()
         refuse(path)
-        assert time.perf_counter() - begun < 1
+        assert time.perf_counter() - begun < 5
 
 
 def test_arrays_are_not_made_before_their_bytes_are_there(tmp_path):

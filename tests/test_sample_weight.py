@@ -32,7 +32,7 @@ def assert_same(a, b, rtol=1e-10, atol=1e-10):
         np.testing.assert_allclose(x, y, rtol=rtol, atol=atol * np.abs(y).max(), err_msg=name)
 
 
-@pytest.mark.parametrize("accelerate", [None, "squarem"])
+@pytest.mark.parametrize("accelerate", [None, pytest.param("squarem", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
 def test_integers_are_copies(covariance_type, accelerate):
     options = dict(covariance_type=covariance_type, accelerate=accelerate, **START)
@@ -56,7 +56,7 @@ def test_copies_with_a_prior_and_without_regularisation(covariance_type, prior):
 
 
 @pytest.mark.parametrize("init_params", [*INITIALIZERS, "labels", "responsibilities", "function", "tree"])
-@pytest.mark.parametrize("covariance_type", ["full", "tied"])
+@pytest.mark.parametrize("covariance_type", [pytest.param("full", marks=pytest.mark.slow), "tied"])
 def test_zero_is_left_out_to_the_last_bit(covariance_type, init_params):
     """Whatever the start: chance sees only the rows that count."""
     kept, weight = COPIES > 0, COPIES * 0.7
@@ -86,7 +86,7 @@ def test_starts_see_the_weights(init_params):
 
 
 @pytest.mark.parametrize("factor", [1e-300, 5e-324, 1e-20, 0.5, 3, 1e20, 1e99])
-@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "EVV", "VEI"])
+@pytest.mark.parametrize("covariance_type", ["full", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tied", "diag", "spherical", "EVV", "VEI"))])
 def test_only_ratios_count_without_a_prior(factor, covariance_type):
     plain = fit(IRIS, **START, covariance_type=covariance_type)
     for name in FITTED:                                       # the same weight for all is no weight
@@ -97,6 +97,7 @@ def test_only_ratios_count_without_a_prior(factor, covariance_type):
                 fit(IRIS, weight, **START, covariance_type=covariance_type), rtol=1e-9)
 
 
+@pytest.mark.slow
 def test_wild_ratios():
     for weight in (np.logspace(-320, 90, len(IRIS)), np.where(np.arange(len(IRIS)) == 7, 1e90, 1e-90)):
         for covariance_type in STRUCTURES:

@@ -49,8 +49,8 @@ def failures(model, **options):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("model", [GaussianMixture(), GaussianMixture(covariance_type="tied", warm_start=True, accelerate="squarem"),
-                                   GaussianMixture(prior="default", covariance_type="VVI", init_params="random")], ids=str)
+@pytest.mark.parametrize("model", [GaussianMixture(), *(pytest.param(model, marks=pytest.mark.slow) for model in (
+    GaussianMixture(covariance_type="tied", warm_start=True, accelerate="squarem"), GaussianMixture(prior="default", covariance_type="VVI", init_params="random")))], ids=str)
 def test_check_estimator(model):
     failed, n_checks = failures(model)
     assert not failed and n_checks > 40
@@ -96,10 +96,10 @@ def test_pipelines_and_searches():
     weight = np.random.default_rng(0).integers(0, 3, len(X))
     weighted = clone(pipe).fit(X, gaussianmixture__sample_weight=weight)
     assert not np.allclose(weighted[-1].means_, pipe[-1].means_)
-    grid = {"gaussianmixture__n_components": [1, 2, 3], "gaussianmixture__covariance_type": ["full", "tied", "VEE", "EII"]}
+    grid = {"gaussianmixture__n_components": [1, 2, 3], "gaussianmixture__covariance_type": ["full", "VEE"]}
     shuffled = KFold(3, shuffle=True, random_state=0)
     search = quiet(GridSearchCV(pipe, grid, cv=shuffled, error_score="raise").fit, X)
-    assert search.best_params_["gaussianmixture__n_components"] in (2, 3) and len(search.cv_results_["params"]) == 12
+    assert search.best_params_["gaussianmixture__n_components"] in (2, 3) and len(search.cv_results_["params"]) == 6
     by_hand = [GaussianMixture(2, random_state=0).fit(X[a]).score(X[b]) for a, b in shuffled.split(X)]
     np.testing.assert_allclose(cross_val_score(GaussianMixture(2, random_state=0), X, cv=shuffled), by_hand, rtol=1e-12)
     judged = GridSearchCV(GaussianMixture(random_state=0), {"n_components": [1, 2, 3]}, cv=3, scoring=lambda model, X: -model.bic(X))
