@@ -9,7 +9,7 @@ HAS_RUNTIME := $(VENV)/.has-runtime
 HAS_DEV := $(VENV)/.has-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench lab docs export readme book clean
+.PHONY: help demo test test-all bench bench-scale lab docs export readme book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -25,6 +25,9 @@ test-all: $(HAS_DEV) ## The same, with slow cells and slow tests
 
 bench: $(HAS_DEV) ## Measure against scikit-learn, minutes on an idle machine (QUICK=1: seconds, tiny)
 	@$(BIN)/python .ci/bench.py $(if $(QUICK),--quick)
+
+bench-scale: $(HAS_DEV) ## Measure files larger than memory and a cluster, half an hour and 4 GB of disk (QUICK=1: seconds)
+	@$(BIN)/python .ci/bench_scale.py $(if $(QUICK),--quick)
 
 lab: $(HAS_DEV) ## Open the tutorial in JupyterLab
 	@$(BIN)/python -m jupyter lab nbs/index.ipynb

@@ -737,7 +737,7 @@ class FittableMixture(JudgedMixture):
 
         Parameters
         ----------
-        X : array_like of shape (n, d)
+        X : array_like of shape (n, d), or what `gmm_lit.scale.open_source` takes
             At least two rows, and as many as components. It is not copied or changed.
         y : ignored
         sample_weight : array_like of shape (n,), optional

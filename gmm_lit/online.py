@@ -19,7 +19,7 @@ from .em import Run, Statistics, pooled_scatter, scatter
 from .engine import CenteredKernel, Rows, choose_kernel, e_step, largest_loss, one_blas_thread
 from .mixture import PARTS, GaussianMixture, Holding, check_options
 from .priors import with_prior
-from .protocol import ConvergenceWarning, check_names, check_rows, check_sample_weight, feature_names
+from .protocol import ConvergenceWarning, as_source, check_names, check_rows, check_sample_weight, feature_names
 
 # %% ../nbs/13b_online.ipynb #1b000007
 @dataclass
@@ -181,6 +181,8 @@ class OnlineGaussianMixture(GaussianMixture):
 
     def fit(self, X, y=None, sample_weight=None):
         """Fit to all rows of `X` as `GaussianMixture` does; `partial_fit` then goes on from there."""
+        source = as_source(X)
+        if source is not None: X = source                     # and look at its rows only once
         super().fit(X, y, sample_weight)
         X = check_rows(X)
         rows, self._first = Rows(X, check_sample_weight(sample_weight, len(X))), None

@@ -2,10 +2,14 @@
 
 import gc
 import io
+import json
+import subprocess
+import sys
 import threading
 import time
 import warnings
 from contextlib import redirect_stderr
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -234,6 +238,37 @@ def test_samples_do_not_depend_on_pieces():
     assert len(a.sample) == 65_536
     np.testing.assert_array_equal(a.sample, b.sample)
     np.testing.assert_array_equal(a.sample, X[a.sample_numbers])
+
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def check_results(text):
+    results = json.loads(text)
+    assert set(results) == {"date", "sizes", "minutes", "versions", "machine", "file", "cost", "messages", "cluster", "kills"}
+    assert str(ROOT) not in text and '"/' not in text, "no paths"
+    assert results["file"]["difference"] == 0 and results["cluster"]["difference"] < 1e-10
+    assert all(run["difference"] == 0 and run["killed"] == 1 for run in results["kills"]["runs"])
+    return results
+
+
+def test_results_of_the_book():
+    results = check_results((ROOT / "nbs" / "scale.json").read_text(encoding="utf-8"))
+    file, cluster = results["file"], results["cluster"]
+    assert (file["rows"], file["features"], file["components"], file["passes"]) == (100_000_000, 4, 8, 5)
+    assert file["file"]["extra"] < 300 * 2 ** 20 and file["ratio"] >= 0.8
+    assert (cluster["rows"], cluster["features"]) == (20_000_000, 8) and cluster["ratio"] >= 1.5
+    assert len(results["kills"]["runs"]) == 5
+
+
+@pytest.mark.slow
+def test_quick_run_of_the_benchmark(tmp_path):
+    pytest.importorskip("distributed")
+    command = [sys.executable, ROOT / ".ci" / "bench_scale.py", "--quick", "--out", tmp_path / "results.json", "--folder", tmp_path]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert check_results((tmp_path / "results.json").read_text(encoding="utf-8"))["sizes"] == "tiny"
+    assert not (tmp_path / "rows.npy").exists()
 
 
 @pytest.mark.slow
