@@ -20,7 +20,7 @@ from .selection import climb, list_starts, work_through
 
 # %% ../nbs/08b_bootstrap.ipynb #ead0d725
 def statistic(X, small, large, n_init, init_params, seed):
-    """The likelihood-ratio statistic (8b.1), and the two fits.
+    """The likelihood-ratio statistic (8.2), and the two fits.
 
     Parameters
     ----------
@@ -86,7 +86,7 @@ class RatioTest:
     n_components : int
         K, the number that is tested.
     statistic : float
-        T of the rows, equation (8b.1).
+        T of the rows, equation (8.2).
     replicates : array
         T of each replicate; NaN for those that failed.
     planned : int
@@ -104,7 +104,7 @@ class RatioTest:
 
     @property
     def p_value(self):
-        """Equation (8b.2), over the replicates that did not fail."""
+        """Equation (8.3), over the replicates that did not fail."""
         drawn = self.replicates[~np.isnan(self.replicates)]
         return (1 + int(np.sum(drawn >= self.statistic))) / (1 + len(drawn))
 
@@ -123,10 +123,10 @@ class RatioTest:
             from matplotlib import pyplot
             ax = pyplot.subplots(figsize=(5, 3.2))[1]
         drawn = self.replicates[~np.isnan(self.replicates)]
-        ax.hist(drawn, bins="auto", color="0.8", label=f"by chance ({len(drawn)} replicates)")
-        ax.axvline(self.statistic, color="#D55E00", lw=2, label=f"of the rows (p = {self.p_value:.3g})")
+        ax.hist(drawn, bins="auto", color="0.8", label=f"{len(drawn)} by chance")
+        ax.axvline(self.statistic, color="#D55E00", lw=2, label="of the rows")
         ax.set(xlabel="likelihood-ratio statistic T", ylabel="replicates",
-               title=f"{self.n_components} against {self.n_components + 1} components")
+               title=f"{self.n_components} against {self.n_components + 1}: p = {self.p_value:.3g}")
         ax.legend(fontsize=8)
         return ax
 

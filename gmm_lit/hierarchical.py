@@ -17,7 +17,7 @@ from .initializers import CERTAIN, INITIALIZERS
 
 # %% ../nbs/04b_hierarchical.ipynb #bf9240d8
 class Ward:
-    """The EII criterion, the sum of traces; equation (4b.2), left.
+    """The EII criterion, the sum of traces; equation (4.7), left.
 
     Parameters
     ----------
@@ -49,7 +49,7 @@ def mean_variance(Z, weight):
 
 
 class Ellipsoids:
-    """The VVV criterion, each cluster with a small ball on loan; equation (4b.4).
+    """The VVV criterion, each cluster with a small ball on loan; equation (4.9).
 
     Parameters and attributes as in `Ward`.
 
@@ -89,7 +89,7 @@ def agglomerate(Z, weight, criterion):
     n, means, W = weight.astype(float), Z.copy(), form.outer(np.zeros_like(Z))
     own, rise = criterion.cost(W, n), np.full((N, N), np.inf)
 
-    def merged(i, j):                                         # (4b.3)
+    def merged(i, j):                                         # (4.8)
         factor = (n[i] * n[j] / (n[i] + n[j])).reshape(-1, *[1] * (W.ndim - 1))
         return W[i] + W[j] + factor * form.outer(means[j] - means[i])
 
@@ -145,7 +145,7 @@ def cut(merges, n_clusters):
 
 # %% ../nbs/04b_hierarchical.ipynb #c56e5692
 def principal_axes(X, weight):
-    """Where to measure rows from, and the matrix that scales them; equation (4b.5).
+    """Where to measure rows from, and the matrix that scales them; equation (4.10).
 
     Parameters
     ----------
@@ -259,7 +259,7 @@ class HierarchicalTree:
 
 # %% ../nbs/04b_hierarchical.ipynb #edda5d47
 class Traces:
-    """The VVV criterion as mclust has it, the trace added to the determinant; equation (4b.6).
+    """The VVV criterion as mclust has it, the trace added to the determinant; equation (4.11).
 
     Parameters and attributes as in `Ward`.
 
@@ -272,7 +272,7 @@ class Traces:
     def __init__(self, Z, weight):
         N, d = Z.shape
         self.alpha = mean_variance(Z, weight)
-        self.log_beta = 0.5 * (d - 1) * np.log(max(N - 1, 1))     # (4b.7)
+        self.log_beta = 0.5 * (d - 1) * np.log(max(N - 1, 1))     # (4.12)
 
     def cost(self, W, n):
         """Costs (m,) of clusters with scatters `W` (m, d, d) and sizes `n` (m,)."""

@@ -11,10 +11,11 @@ __all__ = ['FEW', 'SAMPLE_ROWS', 'ROWS_A_CENTER', 'MOST_JUMPS', 'INITIALIZERS', 
 # %% ../nbs/04_initializers.ipynb #33975104
 import numpy as np
 
-from .covariances import EqualSpheres
+from .covariances import EqualSpheres, Full
 from .densities import SphericalForm, log_density_spherical
-from .em import Parameters
-from .engine import Rows, choose_kernel, most_likely, visit
+from .em import Parameters, em
+from .engine import (Rows, choose_kernel, em_step, most_likely, responsibilities,
+                            start_from, visit)
 
 # %% ../nbs/04_initializers.ipynb #5e8e5db8
 def check_random_state(random_state):
@@ -505,11 +506,6 @@ def initialize(init_params, rows, n_components, rng, n_jobs=None, **model):
     if callable(start): return start
     if start.ndim == 2: return lambda block: start[block].T
     return lambda block: (start[block] == np.arange(n_components)[:, None]).astype(float)
-
-# %% ../nbs/04_initializers.ipynb #a1c04e23
-from .covariances import Full
-from .em import em
-from .engine import em_step, responsibilities, start_from
 
 # %% ../nbs/04_initializers.ipynb #a1c04e24
 def best_short_run(rows, starts, n_iter, structure, n_components, reg_covar, n_jobs=None):
