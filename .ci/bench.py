@@ -16,6 +16,13 @@ The results file has one key for each kind of measurement, and chapter 20 of the
                             it that an iteration reaches
     cost                    one iteration of both against rows, features and components: against, slope (by package), points
     profile                 parts of an iteration in one thread: SHAPE, parts (seconds of each, by name)
+    quality                 default fits of eight data sets with 20 seeds each: SHAPE, data, scores (by package), gain,
+                            error (the standard error of the gain)
+    threads                 one iteration of this package: SHAPE, seconds with one thread, with all cores' threads, and in
+                            as many processes at once, each on rows of its own
+    small                   where the time goes on few rows: SHAPE, parts (seconds), call (seconds of one product of two
+                            arrays of components x rows); exp (seconds a number, by dtype) and product (GFLOP/s of one
+                            thread in float32 and float64)
     summary                 geometric means of ratios, and the worst or mean of the rest
 
     SHAPE        structure, rows, features, components
@@ -45,12 +52,13 @@ from tqdm import tqdm
 
 import gmm_lit
 from gmm_lit.covariances import get_structure
-from gmm_lit.datasets import load_faithful, load_iris
+from gmm_lit.datasets import load_diabetes, load_faithful, load_iris
 from gmm_lit.densities import FullForm, natural_parameters
-from gmm_lit.engine import Workspace, block_size, cores, exponentials, one_blas_thread
+from gmm_lit.em import Parameters
+from gmm_lit.engine import Rows, Workspace, block_size, choose_kernel, cores, e_step, em_step, exponentials, m_step, one_blas_thread
 
 try:
-    from sklearn.datasets import load_digits
+    from sklearn.datasets import load_breast_cancer, load_digits, load_wine
     from sklearn.mixture import GaussianMixture as SklearnMixture
 except ImportError:
     SklearnMixture = None
@@ -86,8 +94,10 @@ COST = {
     "features": [("full", 50_000, d, 8) for d in (2, 4, 8, 16, 32, 64)],
     "components": [("full", 50_000, 8, K) for K in (2, 4, 8, 16, 32, 64)],
 }
-PROFILES = [("full", 1_000_000, 2, 8), ("full", 200_000, 16, 16), ("full", 200_000, 32, 64)]
-TARGETS = {"iteration": 12, "fit": 6, "predict": 8, "float32": 1.6, "share": 0.45, "memory": 64, "gain": -1e-4}
+PROFILES = [("full", 1_000_000, 2, 8), ("full", 200_000, 16, 16), ("full", 200_000, 32, 64), ("full", 50_000, 64, 32)]
+THREADS = [PROFILES[0], ("full", 500_000, 8, 8), PRODUCT]
+SMALL = ("full", 300, 2, 3)
+TARGETS = {"iteration": 12, "fit": 6, "predict": 8, "float32": 1.6, "share": 0.45, "memory": 64, "gain": -1e-4, "quality": 0}
 
 
 @dataclass(frozen=True)
@@ -140,6 +150,20 @@ def real_data():
     directions = np.linalg.svd(centered, full_matrices=False)[2][:8]
     return {"Old Faithful": (load_faithful().data, 2), "iris": (load_iris().data, 3),
             "digits, 8 principal components": (centered @ directions.T, 10)}
+
+
+def quality_data():
+    """Eight data sets whose tops are not all easy to find: rows, and the number of components to fit."""
+    standardized = [(X - X.mean(0)) / X.std(0) for X in (load_wine().data, load_breast_cancer().data)]
+    directions = np.linalg.svd(standardized[1], full_matrices=False)[2][:5]
+    rng = np.random.default_rng(5)
+    ovals = [((0, 0), [[1, 0.5], [0.5, 1]]), ((2, 2), [[1, -0.5], [-0.5, 1]]), ((0, 3), [[0.3, 0], [0, 2]]), ((4, 0), [[2, 0], [0, 0.2]])]
+    overlapping = np.concatenate([rng.multivariate_normal(mean, covariance, 500) for mean, covariance in ovals])
+    twelve = np.concatenate([rng.normal(size=(300, 10)) + 1.2 * rng.normal(size=10) for _ in range(12)])
+    return real_data() | {
+        "diabetes, in its own units": (load_diabetes().data, 3), "wine, standardised": (standardized[0], 3),
+        "breast cancer, 5 principal components": (standardized[1] @ directions.T, 4),
+        "four clumps that overlap": (overlapping, 4), "twelve clumps in 10 features": (twelve, 12)}
 
 
 # -- timing -----------------------------------------------------------------------------------------------------------
@@ -238,6 +262,15 @@ def measure_real(effort, name, X, components):
     return measure_fit(("full", *X.shape, components), effort, name, X)
 
 
+def measure_quality(seeds, name, X, components):
+    """Where default fits end, from the same seeds; the packages draw different numbers from them."""
+    scores = {package: [default_fit(mixture, X, "full", components, seed)[1][0] for seed in range(seeds)]
+              for package, mixture in PACKAGES.items()}
+    gain = float(np.mean(scores[OURS]) - np.mean(scores[THEIRS]))
+    error = float(np.sqrt(sum(np.var(values) for values in scores.values()) / seeds))
+    return dict(described(("full", *X.shape, components)), data=name, scores=scores, gain=gain, error=error)
+
+
 def measure_predict(method, shape, effort):
     X, means = made_rows(*shape[1:])
     start = same_start(shape[0], means)
@@ -284,6 +317,50 @@ def visit_in_parts(X, center, theta, space):
         for part, job in zip(seconds, work):
             seconds[part] += timed(job)[0]
     return seconds
+
+
+def iteration_alone(shape, n_jobs, seconds):
+    """The least seconds of an iteration from the true means, in repeats that fill so many seconds; any process may call it."""
+    X, means = made_rows(*shape[1:])
+    rows, structure, (K, d) = Rows(X), get_structure(shape[0]), means.shape
+    params = Parameters(np.full(K, 1 / K), means, *[np.tile(np.eye(d), (K, 1, 1))] * 2)
+    with one_blas_thread():
+        times, begin = [], time.perf_counter()
+        while len(times) < 3 or time.perf_counter() - begin < seconds:
+            times.append(timed(em_step, rows, params, structure, 1e-6, n_jobs)[0])
+    return min(times)
+
+
+def measure_threads(shape, effort):
+    """One iteration in one thread, in a thread for each core, and in a process for each core, each on rows of its own."""
+    few, many = (iteration_alone(shape, jobs, effort.seconds / 4) for jobs in (1, None))
+    with ProcessPoolExecutor(cores(), mp_context=get_context("spawn")) as pool:
+        together = max(pool.map(iteration_alone, *zip(*[(shape, 1, effort.seconds / 2)] * cores())))
+    return dict(described(shape), seconds={"one thread": few, "threads": many, "processes": together})
+
+
+def measure_small(shape, effort):
+    """The parts of an iteration where rows are few, what one call of NumPy costs there, and what single precision can gain."""
+    X, means = made_rows(*shape[1:])
+    rows, structure, (K, d) = Rows(X), get_structure(shape[0]), means.shape
+    params = Parameters(np.full(K, 1 / K), means, *[np.tile(np.eye(d), (K, 1, 1))] * 2)
+    kernel = choose_kernel(params, rows.center, structure.form, structure.shared, X.dtype)
+    stats, small = e_step(rows, kernel), np.ones((K, len(X)))
+    work = {"choose the kernel": lambda: choose_kernel(params, rows.center, structure.form, structure.shared, X.dtype),
+            "E step": lambda: e_step(rows, kernel), "M step": lambda: m_step(stats, structure, 1e-6, None, X.dtype, params)}
+    parts = {name: least_of(job) for name, job in work.items()}
+    block, size = -np.random.default_rng(0).random((8, 4096)), min(effort.matrix, 1000)
+    floats = {name: block.astype(name) for name in ("float32", "float64")}
+    exp = {name: least_of(lambda: np.exp(x, out=np.empty_like(x))) / block.size for name, x in floats.items()}
+    with one_blas_thread():
+        squares = {name: np.ones((size, size), name) for name in floats}
+        product = {name: 2e-9 * size**3 / least_of(lambda: square @ square, 5) for name, square in squares.items()}
+    return dict(described(shape), parts=parts, call=least_of(lambda: np.multiply(small, small, out=small)), exp=exp, product=product)
+
+
+def least_of(job, repeats=200):
+    """The least seconds of a short job."""
+    return min(timed(job)[0] for _ in range(repeats))
 
 
 def matmul_rates(size, repeats=5):
@@ -379,7 +456,10 @@ def plan(effort, quick):
     jobs += [("predict", partial(measure_predict, method, effort.cut(shape), points)) for method, shape in PREDICTIONS]
     jobs += [("float32", partial(measure_float32, shape, points)) for shape in large]
     jobs += [("cost", partial(measure_cost, against, points)) for against in COST]
-    return jobs + [("profile", partial(measure_parts, shape, effort)) for shape in unique(PROFILES)]
+    jobs += [("profile", partial(measure_parts, shape, effort)) for shape in unique(PROFILES)]
+    jobs += [("quality", partial(measure_quality, 2 if quick else 20, name, *data)) for name, data in list(quality_data().items())[: 2 if quick else None]]
+    jobs += [("threads", partial(measure_threads, shape, effort)) for shape in unique(THREADS)[: 1 if quick else None]]
+    return jobs + [("small", partial(measure_small, SMALL, effort))]
 
 
 def measure(effort, sizes):
@@ -410,7 +490,8 @@ def share_of_product(records, shape, rates):
 def summary(results):
     means = {section: statistics.geometric_mean(record["ratio"] for record in results[section])
              for section in ("iteration", "fit", "predict", "float32")}
-    return dict(means, gain=statistics.fmean(record["gain"] for record in results["fit"]),
+    gains = {key: statistics.fmean(record["gain"] for record in results[section]) for key, section in (("gain", "fit"), ("quality", "quality"))}
+    return dict(means, **gains,
                 share=results["matmul"]["share"], memory=max(record["extra"][OURS] for record in results["memory"]))
 
 
@@ -461,6 +542,11 @@ def report(results):
     lines += ["\nPeak memory above the rows, MiB"]
     lines += [f"  {name_of(record):62s} {record['extra'][OURS]:6.0f} (scikit-learn {record['extra'][THEIRS]:.0f})"
               f"{verdict(record['extra'][OURS], TARGETS['memory'], True)}" for record in results["memory"]]
+    lines += ["\nDefault fits from 20 seeds, gain in log-likelihood"]
+    lines += [f"  {name_of(record):62s} {record['gain']:+8.5f} (standard error {record['error']:.5f})" for record in results["quality"]]
+    lines += ["\nThreads and processes, times one thread"]
+    lines += [f"  {name_of(record):62s} {s['one thread'] / s['threads']:.2f} and {cores() * s['one thread'] / s['processes']:.2f}"
+              for record in results["threads"] for s in [record["seconds"]]]
     lines += ["\nCost of an iteration grows as a power of"]
     lines += [f"  {row['against']:12s} {row['slope'][OURS]:.2f} (scikit-learn {row['slope'][THEIRS]:.2f})" for row in results["cost"]]
     lines += ["\nAll together"] + [f"  {text:62s} {total[key]:6.2g}{verdict(total[key], TARGETS[key], key == 'memory')}"
@@ -473,6 +559,7 @@ SUMMARIES = {
     "iteration": "one iteration, geometric mean",
     "fit": "a default fit, geometric mean",
     "gain": "a default fit, mean gain in log-likelihood",
+    "quality": "20 default fits of each of 8 data sets, mean gain",
     "predict": "asking a fitted mixture, geometric mean",
     "float32": "float32 against float64, geometric mean",
     "share": "share of the machine's matrix product",

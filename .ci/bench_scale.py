@@ -1,8 +1,8 @@
 """Measure fits of rows that are larger than memory, and of rows on a cluster; `make bench-scale` runs it.
 
 The rows are made here, in a file of 3.2 GB (--folder names where), and the file is removed at the end. What is compared
-runs in turn, each time in processes of its own, and a ratio is that of the medians (on the cluster, of the fastest runs:
-other work on the machine only slows), its spread the lowest and the highest ratio of a pair. The results file has one key for each kind of measurement, and chapter 13 of the book reads it:
+runs in turn, each time in processes of its own, and a ratio is that of the medians,
+its spread the lowest and the highest ratio of a pair. The results file has one key for each kind of measurement, and chapter 13 of the book reads it:
 
     date, sizes, minutes    when; "all" or "tiny" (--quick); how long it took
     versions, machine       of what was measured, and where
@@ -193,7 +193,7 @@ def measure_cluster(rows, features, components, partitions, pairs, folder):
     apart = max(difference(a, b) for a in runs[1] for b in runs[2])
     return dict(shape_of(rows, features, components), partitions=partitions, passes=PASSES, worker_memory=WORKER_MEMORY,
                 bytes=8 * rows * features, one=seconds[1], two=seconds[2],
-                **compared(*seconds.values()) | dict(ratio=min(seconds[1]) / min(seconds[2])), difference=apart)
+                **compared(*seconds.values()), difference=apart)
 
 
 def killing(after, told_when):

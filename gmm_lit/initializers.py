@@ -131,7 +131,7 @@ def kmeans_step(rows, centers, n_jobs=None):
     inertia : float
         Weighted sum of squared distances from the old centres, by equation (4.2).
     """
-    if rows.X.size * len(centers) <= FEW: return _step_by_definition(rows, centers)
+    if isinstance(rows.X, np.ndarray) and rows.X.size * len(centers) <= FEW: return _step_by_definition(rows, centers)
     bells = spheres(centers)
     kernel = choose_kernel(bells, rows.center, SphericalForm, shared=True, dtype=rows.X.dtype)
     top = log_density_spherical(centers[:1], centers[:1], bells.precisions_cholesky)[0, 0] - np.log(len(centers))
