@@ -4,6 +4,7 @@ import logging
 import os
 import pickle
 import signal
+import sys
 import threading
 import time
 import warnings
@@ -19,8 +20,11 @@ from gmm_lit.initializers import InitializationError
 
 da = pytest.importorskip("dask.array")
 pytest.importorskip("distributed")
+cloudpickle = pytest.importorskip("cloudpickle")
 
 from gmm_lit.cluster import DaskSource, Lowest, far_rows, kmeans_parallel, tree_sum  # noqa: E402
+
+cloudpickle.register_pickle_by_value(sys.modules[__name__])  # workers cannot import a test
 
 MEANS = np.array([[0.0, 0.0, 0.0], [6.0, 0.0, 1.0], [0.0, 5.0, -4.0]])
 
@@ -190,13 +194,13 @@ def cluster():
         yield client
 
 
-def made(i):
-    time.sleep(0.02)
-    return rows(2000, seed=i)
-
-
 def made_array(parts):
     from dask import delayed
+
+    def made(i):                                              # a local function travels by value
+        time.sleep(0.02)
+        return rows(2000, seed=i)
+
     return da.concatenate([da.from_delayed(delayed(made)(i), (2000, 3), float) for i in range(parts)])
 
 
