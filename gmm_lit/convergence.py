@@ -28,8 +28,7 @@ def to_vector(params, structure):
     """
     U = np.array(params.precisions_cholesky)
     diagonal = structure.form.diagonal(U)
-    diagonal[...] = np.log(diagonal)
-    with np.errstate(divide="ignore"): logs = np.log(params.weights)
+    with np.errstate(divide="ignore"): diagonal[...], logs = np.log(diagonal), np.log(params.weights)
     return np.concatenate([logs, params.means.ravel(), U.ravel()])
 
 
