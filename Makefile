@@ -40,14 +40,16 @@ docs: $(HAS_DEV) readme ## Make the web site in _docs (needs Quarto)
 export: $(HAS_DEV) ## Write the modules from the notebooks, and clean the notebooks
 	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean
 
-readme: $(HAS_DEV) ## Write README.md from nbs/index.ipynb
+readme: $(HAS_DEV) ## Write README.md from nbs/index.ipynb, and the site's list of pages
 	@$(BIN)/python .ci/readme.py
+	@$(BIN)/python .ci/website.py
 
 book: $(HAS_DEV) ## Run all notebooks (or NB="nbs/02_em.ipynb ...") and store their outputs
 	@$(BIN)/nbdev_export
 	@$(BIN)/python .ci/book.py $(NB)
 	@$(BIN)/nbdev_clean
 	@$(BIN)/python .ci/readme.py
+	@$(BIN)/python .ci/website.py
 
 clean: ## Remove .venv and everything that can be made again
 	rm -rf $(VENV) build dist *.egg-info _docs _proc .pytest_cache .hypothesis gmm_lit_demo.png

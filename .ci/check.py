@@ -229,6 +229,8 @@ def all_agree():
             report.add(extra, "it is missing: a notebook exports it (make export)")
     code, output = run([sys.executable, ROOT / ".ci" / "readme.py", "--check"])
     report.add("README.md", tail(output) if code else "")
+    code, output = run([sys.executable, ROOT / ".ci" / "website.py", "--check"])
+    report.add("nbs/llms.txt", tail(output) if code else "")
     return report
 
 
