@@ -230,7 +230,7 @@ def all_agree():
     code, output = run([sys.executable, ROOT / ".ci" / "readme.py", "--check"])
     report.add("README.md", tail(output) if code else "")
     code, output = run([sys.executable, ROOT / ".ci" / "website.py", "--check"])
-    report.add("nbs/llms.txt", tail(output) if code else "")
+    report.add("nbs/llms.txt and nbs/open-in.html", tail(output) if code else "")
     return report
 
 

@@ -1,7 +1,8 @@
-"""Make what the web site needs beside its pages: nbs/llms.txt, a list of them for programs that read, and nbs/images/card.png,
-the picture that is shown where somebody links to the site. Neither needs Quarto.
+"""Make what the web site needs beside its pages, without Quarto: nbs/llms.txt, a list of them for programs that read;
+nbs/open-in.html, the line under each title which says where the page can be opened; and nbs/images/card.png, the picture
+that is shown where somebody links to the site.
 
-`--check` writes nothing, and exits 1 when llms.txt is out of date.
+`--check` writes nothing, and exits 1 when one of the first two is out of date.
 """
 
 import argparse
@@ -14,7 +15,35 @@ from pathlib import Path
 import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
-LIST, CARD = "nbs/llms.txt", "nbs/images/card.png"
+LIST, LINE, CARD = "nbs/llms.txt", "nbs/open-in.html", "nbs/images/card.png"
+OPEN_IN = """<!-- Made by .ci/website.py. Puts "Open in ..." under the title of a page; its address says which notebook it is. -->
+<script>
+(function () {
+  var numbered = NUMBERED;
+  var here = location.pathname.replace(/\\/$/, "/index").replace(/\\.html$/, "").match(/((tutorials\\/)?[^\\/]+)$/);
+  var title = document.getElementById("title-block-header");
+  if (!here || !title || here[1] === "404") return;
+  var path = "nbs/" + (numbered[here[1]] || here[1]) + ".ipynb", source = "SOURCE";
+  var links = [
+    ["JupyterLab", "http://localhost:8888/lab/tree/" + path, "in your own JupyterLab: start it with 'make lab' in a clone"],
+    ["Colab", "https://colab.research.google.com/github/" + source + "/blob/BRANCH/" + path, "first run: %pip install git+https://github.com/" + source],
+    ["Binder", "https://mybinder.org/v2/gh/" + source + "/BRANCH?urlpath=lab/tree/" + path, "a machine on the web with everything installed; it may take minutes to start"],
+    ["source", "https://github.com/" + source + "/blob/BRANCH/" + path, "the notebook on its code host"]
+  ];
+  var line = document.createElement("p");
+  line.className = "open-in";
+  line.append("Open in ");
+  links.forEach(function (link, i) {
+    var a = document.createElement("a");
+    a.textContent = link[0];
+    a.href = link[1];
+    a.title = link[2];
+    line.append(i ? " · " : "", a);
+  });
+  title.append(line);
+})();
+</script>
+"""
 
 
 def settings(root=ROOT):
@@ -46,6 +75,12 @@ def title_and_line(path):
     return title, line
 
 
+def page_name(notebook):
+    """The page that nbdev makes of a notebook: numbers in front of its name go."""
+    folder, slash, name = notebook.removesuffix(".ipynb").rpartition("/")
+    return folder + slash + re.sub(r"^\d+[a-zA-Z0-9]*_", "", name)
+
+
 def make_list(root=ROOT):
     """llms.txt: the name of the site, what it is, and every page with its address and what it says of itself."""
     said = settings(root)
@@ -54,10 +89,18 @@ def make_list(root=ROOT):
     for depth, item in sidebar(root):
         if item.endswith(".ipynb"):
             title, line = title_and_line(root / "nbs" / item)
-            lines.append(f"- [{title}]({said['doc_host']}{said['doc_baseurl']}/{item.removesuffix('.ipynb')}.html): {line}")
+            lines.append(f"- [{title}]({said['doc_host']}{said['doc_baseurl']}/{page_name(item)}.html): {line}")
         else:
             lines += ["", "#" * (depth + 2) + f" {item}", ""]
     return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)) + "\n"
+
+
+def make_line(root=ROOT):
+    """open-in.html: which notebook a page is, and where it can be opened."""
+    said, pages = settings(root), [item for _, item in sidebar(root) if item.endswith(".ipynb")]
+    numbered = {page_name(item): item.removesuffix(".ipynb") for item in pages if page_name(item) != item.removesuffix(".ipynb")}
+    source = said["git_url"].removeprefix("https://github.com/")
+    return OPEN_IN.replace("NUMBERED", json.dumps(numbered)).replace("SOURCE", source).replace("BRANCH", said["branch"])
 
 
 def draw_card(path):
@@ -85,14 +128,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--check", action="store_true")
     check = parser.parse_args().check
-    path, text = ROOT / LIST, make_list()
-    stale = not path.exists() or path.read_text(encoding="utf-8") != text
+    files = {LIST: make_list(), LINE: make_line()}
+    stale = [name for name, text in files.items() if not (ROOT / name).exists() or (ROOT / name).read_text(encoding="utf-8") != text]
     if check and stale:
-        print(f"{LIST} is not what the pages say (make readme)")
+        print(f"{' and '.join(stale)}: not what the pages say (make readme)")
     elif not check:
-        path.write_text(text, encoding="utf-8")
+        for name in stale:
+            (ROOT / name).write_text(files[name], encoding="utf-8")
         draw_card(ROOT / CARD)
-    return int(check and stale)
+    return int(check and bool(stale))
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from nbdev.doclinks import _nbpath2html
 
 ROOT = Path(__file__).resolve().parent.parent
 NBS = ROOT / "nbs"
@@ -51,7 +52,7 @@ def test_what_the_sidebar_and_the_navigation_bar_name_exists(config):
 def test_the_list_for_programs_has_every_page(website):
     text = website.make_list()
     assert (NBS / "llms.txt").read_text(encoding="utf-8") == text
-    for page in PAGES: assert f"/{page.removesuffix('.ipynb')}.html): " in text, page
+    for page in PAGES: assert f"/{website.page_name(page)}.html): " in text, page
 
 
 def test_pages_say_what_they_are(website):
@@ -66,10 +67,17 @@ def test_the_citation_has_the_version_of_the_package(website):
     assert citation["url"] == said["doc_host"] + said["doc_baseurl"]
 
 
+def test_pages_have_the_names_that_nbdev_gives_them(website):
+    names = [website.page_name(page) for page in PAGES]
+    assert len(set(names)) == len(names)
+    for page, name in zip(PAGES, names): assert _nbpath2html(Path(page)).as_posix() == f"{name}.html"
+
+
 def test_pages_lead_to_their_own_notebook(website):
-    text, said = (NBS / "open-in.html").read_text(encoding="utf-8"), website.settings()
-    assert said["git_url"].endswith(re.search(r'source = "([^"]+)"', text).group(1))
-    assert said["doc_baseurl"].strip("/") in text and f'/blob/{said["branch"]}/' in text
+    text = (NBS / "open-in.html").read_text(encoding="utf-8")
+    assert text == website.make_line()
+    numbered = json.loads(re.search(r"numbered = (\{.*\});", text).group(1))
+    for page in PAGES: assert numbered.get(website.page_name(page), website.page_name(page)) + ".ipynb" == page
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda p: p.name)
