@@ -42,6 +42,13 @@ def statistic(X, small, large, n_init, init_params, seed):
     ------
     ValueError
         If a fit fails, or has collapsed components from every start: then it has no likelihood.
+
+    Examples
+    --------
+    >>> X = np.array([[0.0], [1], [2], [9], [10], [11]])
+    >>> T, _, _ = statistic(X, GaussianMixture(1), GaussianMixture(2), 1, ["kmeans"], 0)
+    >>> round(float(T), 2)
+    12.36
     """
     fits = []
     for model in (small, large):
@@ -69,6 +76,13 @@ def replicate(common, seeds, n_jobs=None):
     -------
     float
         NaN if a fit failed or collapsed.
+
+    Examples
+    --------
+    >>> small = GaussianMixture(1).fit(np.random.default_rng(0).normal(size=(100, 1)))
+    >>> common = small, GaussianMixture(1), GaussianMixture(2), 1, ["kmeans"], 100
+    >>> replicate(common, np.random.SeedSequence(0)) >= 0
+    True
     """
     fitted, small, large, n_init, init_params, n_rows = common
     X, _ = sample(n_rows, fitted._parameters, fitted._structure, np.random.default_rng(seeds))
@@ -91,6 +105,11 @@ class RatioTest:
         T of each replicate; NaN for those that failed.
     planned : int
         How many replicates were asked for; there are fewer after an interrupt.
+
+    Examples
+    --------
+    >>> RatioTest(1, 9.0, np.array([2.0, 5.0, 11.0, np.nan]), 4).p_value
+    0.5
     """
     n_components: int
     statistic: float
@@ -145,6 +164,12 @@ class RatioTests:
         The fit with `n_components` components.
     ended : str
         What ended the series, if not the outcome of a test: an interrupt, or fits that collapsed.
+
+    Examples
+    --------
+    >>> tests = [RatioTest(1, 9.0, np.arange(8.0), 8), RatioTest(2, 1.0, np.arange(8.0), 8)]
+    >>> RatioTests(tests, 0.2, "full", None).n_components
+    2
     """
     tests: list
     alpha: float

@@ -128,6 +128,13 @@ class Recording:
         Of each of them, mean over rows.
     first : int, default 0
         How many iterations were before that.
+
+    Examples
+    --------
+    >>> from gmm_lit import GaussianMixture
+    >>> recording = record(GaussianMixture(1), np.array([[0.0, 1], [1, 0], [2, 2]]))
+    >>> type(recording).__name__, recording.first
+    ('Recording', 0)
     """
 
     most_rows, most_bytes = 2000, 600_000
@@ -208,6 +215,13 @@ def to_html(recording, title="A fit of a Gaussian mixture"):
     -------
     str
         Less than a megabyte, with nothing to load from elsewhere.
+
+    Examples
+    --------
+    >>> from gmm_lit import GaussianMixture
+    >>> page = to_html(record(GaussianMixture(1), np.array([[0.0, 1], [1, 0], [2, 2]])))
+    >>> page[:15], len(page) < 1_000_000
+    ('<!doctype html>', True)
     """
     return (f'<!doctype html><html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>{escape(title)}</title>'
             f'<style>:root{{color-scheme:light dark}}body{{margin:12px;font-family:sans-serif}}h1{{font-size:18px}}</style></head>'
