@@ -56,6 +56,12 @@ def test_what_is_listed_is_cited():
         assert key in cited or in_a_docstring, f"nobody cites {key}"
 
 
+def test_what_a_docstring_names_is_listed():
+    sections = re.findall(r'References\n +-+\n(.*?)(?:\n\n|""")', DOCS, flags=re.S)
+    named = {(who, year) for section in sections for who, year in re.findall(r"([A-Z][\w-]+)(?:, [A-Z][\w-]+)*(?: and [A-Z][\w-]+)? \((\d{4})\)", section)}
+    assert len(named) > 20 and {f"{plain(who)}-{year}" for who, year in named} <= set(KEYS), named
+
+
 @pytest.mark.parametrize("entry", ENTRIES.values(), ids=ENTRIES)
 def test_an_entry_leads_somewhere(entry):
     for written, linked in re.findall(r"\[doi:(.+?)\]\(https://doi\.org/([^)]+)\)", entry):
