@@ -9,7 +9,7 @@ HAS_RUNTIME := $(VENV)/.has-runtime
 HAS_DEV := $(VENV)/.has-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench bench-scale lab docs export readme book clean
+.PHONY: help demo test test-all pages bench bench-scale lab docs export readme book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ test: $(HAS_DEV) ## Run every notebook and every test; compare notebooks with mo
 
 test-all: $(HAS_DEV) ## The same, with slow cells and slow tests
 	@$(BIN)/python .ci/check.py --slow
+
+pages: $(HAS_DEV) ## Check every page as the web site shows it: links, equations, pictures, spelling (needs no Quarto)
+	@$(BIN)/python .ci/pages.py
 
 bench: $(HAS_DEV) ## Measure against scikit-learn, minutes on an idle machine (QUICK=1: seconds, tiny)
 	@$(BIN)/python .ci/bench.py $(if $(QUICK),--quick)
