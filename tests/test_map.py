@@ -25,3 +25,9 @@ def test_stop(stop):
     text = "\n".join("".join(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "markdown")
     for heading in filter(None, headings):
         assert re.search(rf"(?m)^#+ {re.escape(heading)}", text), f"{page} has no heading {heading!r}"
+
+
+def test_links_lead_somewhere():
+    prose = "\n".join("".join(cell["source"]) for cell in CELLS if cell["cell_type"] == "markdown")
+    for page in re.findall(r"\]\(([\w/]+\.ipynb)", prose):
+        assert (NBS / page).exists(), f"the map links to {page}"
