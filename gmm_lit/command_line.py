@@ -407,6 +407,11 @@ def skip_preamble(lines):
     skipped : int
         How many lines were left out.
 
+    Raises
+    ------
+    ValueError
+        If nothing else is there.
+
     Examples
     --------
     >>> rest, comment, separator, skipped = skip_preamble(iter(["sep=;\\n", "# a;b\\n", "1;2\\n"]))
@@ -972,7 +977,7 @@ def plain(value):
     Parameters
     ----------
     value : object
-        Of numbers, text, arrays, and lists and dicts of them.
+        Of numbers, text, arrays, and lists and dictionaries of them.
 
     Returns
     -------

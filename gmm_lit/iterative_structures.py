@@ -265,7 +265,8 @@ def slopes(at, n):
 
     Returns
     -------
-    slopes, curvatures : array of shape (..., d(d-1)/2)
+    slopes : array of shape (..., d(d-1)/2)
+    curvatures : array of shape (..., d(d-1)/2)
 
     Examples
     --------

@@ -35,6 +35,11 @@ def record(gm, X, names=None):
     -------
     Recording
 
+    Raises
+    ------
+    ValueError
+        If there is one feature only; and what `fit` raises.
+
     Examples
     --------
     >>> from gmm_lit.datasets import load_faithful

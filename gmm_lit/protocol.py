@@ -245,6 +245,11 @@ def check_names(model, X, stacklevel=4):
     stacklevel : int
         Whom a warning is told to.
 
+    Raises
+    ------
+    ValueError
+        If they are not; the message names those that are missing or new.
+
     Examples
     --------
     >>> check_names(Estimator(), np.zeros((3, 2)))      # no names here, none there
@@ -293,11 +298,6 @@ def _both(ours, theirs):
 class NotFittedError(AlsoTheirs, ValueError, AttributeError):
     """Raised when a mixture is asked before it was fitted.
 
-    Parameters
-    ----------
-    *args : object
-        Of the error.
-
     Examples
     --------
     >>> from gmm_lit import GaussianMixture
@@ -309,11 +309,6 @@ class NotFittedError(AlsoTheirs, ValueError, AttributeError):
 
 class ConvergenceWarning(AlsoTheirs, UserWarning):
     """Warned when no run came to its end within `max_iter` iterations.
-
-    Parameters
-    ----------
-    *args : object
-        Of the warning.
 
     Examples
     --------

@@ -214,7 +214,7 @@ class Helper(threading.Thread):
         Sent once.
     waiting : deque of (number, task)
     finish : callable
-        `finish(number, result)`
+        `finish(number, result)` is called with what each task gave.
     """
 
     def __init__(self, function, common, waiting, finish):

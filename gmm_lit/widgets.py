@@ -623,6 +623,11 @@ def data_sets(X=None, names=None):
     -------
     dict of str to (array of shape (n, d), list of d str)
 
+    Raises
+    ------
+    ValueError
+        If `X` has fewer.
+
     Examples
     --------
     >>> list(data_sets())
@@ -1072,6 +1077,11 @@ def number_columns(data):
     -------
     dict of str -> array of float
         NaN where a value is missing.
+
+    Raises
+    ------
+    ValueError
+        If there is no column of numbers.
 
     Examples
     --------

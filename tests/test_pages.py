@@ -1,12 +1,22 @@
-"""Every page reads as it should, and .ci/pages.py, which says so, finds each kind of defect in a made-up book."""
+"""Every page reads as it should, and .ci/pages.py, which says so, finds each kind of defect in a made-up book; and every
+public name is documented by a few rules."""
 
+import ast
+import importlib
 import importlib.util
+import inspect
 import json
+import pkgutil
+import re
 import subprocess
 import sys
+import textwrap
+import types
 from pathlib import Path
 
 import pytest
+
+import gmm_lit
 
 ROOT = Path(__file__).resolve().parent.parent
 CI = ROOT / ".ci"
@@ -235,3 +245,111 @@ def test_british_words_are_right(word):
                                   "analyze", "labeled", "artifact", "standardized", "behavior"])
 def test_american_words_are_not(word):
     assert "American" in checker.why_misspelt(word)
+
+
+# -- the reference ----------------------------------------------------------------------------------------------------
+
+MODULES = sorted(m.name for m in pkgutil.iter_modules(gmm_lit.__path__) if not m.name.startswith("_"))
+WITHOUT_EXAMPLE = {"selection.serve": "it would wait for its input", "selection.Helper": "it begins a process"}
+SECTION = re.compile(r"^([A-Z]\w+)\n-{3,}\n", flags=re.MULTILINE)
+
+
+def sections(doc):
+    """Sections of a numpydoc docstring by name; what stands before the first is called Summary."""
+    parts = ["Summary", *SECTION.split(doc)]
+    return dict(zip(parts[::2], parts[1::2]))
+
+
+def entries(section):
+    """Names of the entries of a section, each with whether a type follows."""
+    found = re.findall(r"^(\S[^:\n]*?)( :.*)?$", section, flags=re.MULTILINE)
+    return {name.strip(): bool(kind) for names, kind in found for name in names.split(",")}
+
+
+def parameters(thing):
+    """Names in the signature; those of a class that takes them over from another package are documented there."""
+    own = inspect.isfunction(thing) or {"__init__", "__new__"} & vars(thing).keys()
+    if not own:
+        return []
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    return [stars.get(p.kind, "") + name for name, p in inspect.signature(thing).parameters.items() if name not in ("self", "cls")]
+
+
+def own_nodes(function):
+    """What a function itself does, without the functions and classes in it."""
+    left = list(ast.parse(textwrap.dedent(inspect.getsource(function))).body[0].body)
+    while left:
+        node = left.pop()
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Lambda)):
+            left += ast.iter_child_nodes(node)
+
+
+def reference_faults(name, thing):
+    """The rules, in the order of a docstring."""
+    doc, nodes = inspect.getdoc(thing) or "", []
+    said = sections(doc)
+    if inspect.isfunction(thing):
+        nodes = list(own_nodes(thing))
+    if not re.match(r"[^\n]+(\n[^\n]+)*[.?](\n\n|\n?\Z)", doc):
+        yield "its summary is a paragraph that ends with a period"
+    documented, wanted = entries(said.get("Parameters", "")), parameters(thing)
+    if set(documented) != set(wanted):
+        yield f"its parameters are {wanted}, but documented are {list(documented)}"
+    untyped = [entry for entry, kind in documented.items() if not kind and not entry.startswith("*")]
+    if untyped and not all(entry in ("y",) for entry in untyped):
+        yield f"types and shapes are missing: {untyped}"
+    if any(isinstance(node, ast.Return) and node.value is not None for node in nodes) and "Returns" not in said:
+        yield "Returns is missing"
+    if any(isinstance(node, ast.Yield) for node in nodes) and not hasattr(thing, "__wrapped__") and "Yields" not in said:
+        yield "Yields is missing"
+    if any(isinstance(node, ast.Raise) and node.exc is not None for node in nodes) and "Raises" not in said:
+        yield "Raises is missing"
+    if ">>> " not in doc and name not in WITHOUT_EXAMPLE:
+        yield "an example is missing"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_reference(module):
+    names = importlib.import_module(f"gmm_lit.{module}")
+    things = {f"{module}.{name}": getattr(names, name) for name in getattr(names, "__all__", ())}
+    here = {name: thing for name, thing in things.items()
+            if (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__module__ == names.__name__}
+    assert [f"{name}: {fault}" for name, thing in here.items() for fault in reference_faults(name, thing)] == []
+
+
+def documented(first, second=1):
+    """Halve a number.
+
+    Parameters
+    ----------
+    first : float
+    second : int, default 1
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If it is odd.
+
+    Examples
+    --------
+    >>> documented(2)
+    1.0
+    """
+    if first % 2:
+        raise ValueError("odd")
+    return first / 2
+
+
+@pytest.mark.parametrize("old, new, fault", [
+    ("Halve a number.", "Halve a number", "summary"), ("first : float", "other : float", "parameters are"), ("first : float", "first", "types"),
+    ("Returns\n-------", "Results", "Returns"), ("Raises\n------", "Errors", "Raises"), (">>> ", "", "example")])
+def test_reference_faults_are_found(old, new, fault):
+    assert list(reference_faults("documented", documented)) == []
+    other = types.FunctionType(documented.__code__, documented.__globals__, argdefs=documented.__defaults__)
+    other.__doc__ = inspect.getdoc(documented).replace(old, new)
+    assert any(fault in found for found in reference_faults("documented", other))
