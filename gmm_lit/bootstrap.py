@@ -162,7 +162,7 @@ class RatioTests:
     covariance_type : str
     model : GaussianMixture
         The fit with `n_components` components.
-    ended : str
+    ended : str, optional
         What ended the series, if not the outcome of a test: an interrupt, or fits that collapsed.
 
     Examples

@@ -213,7 +213,7 @@ def to_html(recording, title="A fit of a Gaussian mixture"):
     Parameters
     ----------
     recording : Recording
-    title : str
+    title : str, default "A fit of a Gaussian mixture"
 
     Returns
     -------

@@ -412,7 +412,7 @@ def density_levels(weights, means, covariances, levels=(0.25, 0.5, 0.75, 0.95)):
     Parameters
     ----------
     weights, means, covariances : arrays of shape (K,), (K, 2), (K, 2, 2)
-    levels : probabilities in (0, 1)
+    levels : probabilities in (0, 1), default (0.25, 0.5, 0.75, 0.95)
 
     Returns
     -------
@@ -765,7 +765,7 @@ def plot_criterion(n_components, values, ax=None, ylabel="BIC (smaller is better
     values : dict, name of a model -> m numbers
         NaN where there is no fit.
     ax : matplotlib Axes, optional
-    ylabel : str
+    ylabel : str, default "BIC (smaller is better)"
 
     Returns
     -------

@@ -49,9 +49,9 @@ def check_rows(X, n_features=None, least=1, name="X", model="GaussianMixture"):
         How many features there must be.
     least : int, default 1
         How many rows there must be.
-    name : str
+    name : str, default "X"
         What to call it in a message.
-    model : str
+    model : str, default "GaussianMixture"
         And who expects it.
 
     Returns
@@ -242,7 +242,7 @@ def check_names(model, X, stacklevel=4):
     model : Estimator
         With `feature_names_in_` if the data of the fit had names.
     X : data frame or anything else
-    stacklevel : int
+    stacklevel : int, default 4
         Whom a warning is told to.
 
     Raises
