@@ -4,7 +4,8 @@ Each notebook goes through nbdev's processors, in memory, as it does on its way 
 is what Quarto itself reads markdown with. The pages are looked through for
 
     site        what stops the site from being made
-    links       links, anchors and pictures that lead nowhere; an anchor must exist in Quarto and in Jupyter
+    links       links, anchors and pictures that lead nowhere, on the site or in Jupyter. Jupyter has other names for
+                the sections of a page: it opens another page at its top, but a link within a page needs <a id=...>
     citations   links to nbs/references.ipynb without their entry there
     numbers     an equation that is cited, such as (3.2), but not there; one that is there twice
     pictures    a picture without a text alternative
@@ -80,7 +81,8 @@ class Page:
     rest: list = field(default_factory=list)  # text of docstrings and alternatives: no markdown
     outputs: list = field(default_factory=list)
     open: Counter = field(default_factory=Counter)  # HTML elements that were opened, less those that were closed
-    jupyter: set = field(default_factory=set)  # the anchors that Jupyter makes
+    sections: set = field(default_factory=set)  # the anchors that pandoc gives to headings
+    jupyter: set = field(default_factory=set)  # those that are there in Jupyter
     site: list = field(default_factory=list)
     html: str = ""  # the name of the page on the site
 
@@ -227,7 +229,9 @@ class Reader(HTMLParser):
         ids = {said[key] for key in ("id", "name") if said.get(key) and (key == "id" or tag == "a")}
         if ids and not self.silent["svg"]:
             self.page.ids += [(value, self.cell) for value in sorted(ids)]
-            if not self.is_output and not re.fullmatch(r"h[1-6]", tag):
+            if re.fullmatch(r"h[1-6]", tag):
+                self.page.sections |= ids
+            elif not self.is_output:
                 self.page.jupyter |= ids
 
     def handle_endtag(self, tag):
@@ -337,7 +341,8 @@ def why_no_link(root, pages, page, target):
         return "" if not anchor else "has anchors that nobody knows"
     if anchor not in anchors(pages[name]):
         return "has no such anchor on the site"
-    return "" if anchor in pages[name].jupyter else "has no such anchor in Jupyter (an <a id=...></a> is one in both)"
+    elsewhere = name != page.name and anchor in pages[name].sections
+    return "" if elsewhere or anchor in pages[name].jupyter else "has no such anchor in Jupyter (an <a id=...></a> is one in both)"
 
 
 def anchors(page):

@@ -162,7 +162,7 @@ class RatioTests:
     covariance_type : str
     model : GaussianMixture
         The fit with `n_components` components.
-    ended : str
+    ended : str, optional
         What ended the series, if not the outcome of a test: an interrupt, or fits that collapsed.
 
     Examples
@@ -226,8 +226,10 @@ def count_components(X, max_components=9, *, covariance_type="full", alpha=0.05,
     n_init : int, default 3
         Starts of each fit from each initialiser.
     init_params : str or tuple of str, default ("kmeans", "random_from_data")
-    tol, max_iter, reg_covar
-        As in `GaussianMixture`; with defaults 1e-5, 500 and 1e-6.
+    tol : float, default 1e-5
+    max_iter : int, default 500
+    reg_covar : float, default 1e-6
+        As in `GaussianMixture`.
     random_state : None, int, Generator or RandomState, default None
     n_jobs : int, optional
         Processes; None or -1 means one for each core. The result does not depend on it.

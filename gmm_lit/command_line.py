@@ -46,7 +46,7 @@ def to_number(cell, decimal="."):
     Parameters
     ----------
     cell : str
-    decimal : "." or ","
+    decimal : "." or ",", default "."
         The decimal mark; the other one is then not allowed.
 
     Returns
@@ -159,7 +159,7 @@ def numbered_rows(reader, skipped=0):
     Parameters
     ----------
     reader : csv.reader
-    skipped : int
+    skipped : int, default 0
         Lines of the file that came before.
 
     Yields
@@ -243,7 +243,7 @@ def guess_layout(lines, separators=tuple(SEPARATORS)):
     Parameters
     ----------
     lines : list of str
-    separators : iterable of str
+    separators : iterable of str, default (",", ";", "\\t", "|", " ")
 
     Returns
     -------
@@ -264,7 +264,7 @@ def has_header(rows, decimal="."):
     Parameters
     ----------
     rows : list of lists of str
-    decimal : str
+    decimal : str, default "."
 
     Returns
     -------
@@ -318,7 +318,7 @@ def column_names(rows, layout, comment=""):
     rows : list of lists of str
         The first of the file.
     layout : Layout
-    comment : str
+    comment : str, optional
         The last comment before them; it may hold the names.
 
     Returns
@@ -407,6 +407,11 @@ def skip_preamble(lines):
     skipped : int
         How many lines were left out.
 
+    Raises
+    ------
+    ValueError
+        If nothing else is there.
+
     Examples
     --------
     >>> rest, comment, separator, skipped = skip_preamble(iter(["sep=;\\n", "# a;b\\n", "1;2\\n"]))
@@ -433,7 +438,7 @@ class Table(NamedTuple):
         An array of numbers, NaN where missing; or a str that tells why there is none.
     lines : array of int
         The line of each row in the file, from 1.
-    notes : list of str
+    notes : list of str, optional
         What had to be guessed.
 
     Examples
@@ -454,7 +459,7 @@ def collect(rows, names, decimal="."):
     ----------
     rows : iterator of (line, cells)
     names : list of str
-    decimal : str
+    decimal : str, default "."
 
     Returns
     -------
@@ -764,8 +769,8 @@ def search_models(X, components, covariance_types, criterion="bic", seed=0):
     components : list of int
         Sizes larger than n are left out.
     covariance_types : list of str
-    criterion : str
-    seed : int
+    criterion : str, default "bic"
+    seed : int, default 0
 
     Returns
     -------
@@ -804,7 +809,7 @@ def reasons(results, best, criterion="bic"):
         `GaussianMixtureSearch.results_`.
     best : dict
         The one of them that won.
-    criterion : str
+    criterion : str, default "bic"
 
     Returns
     -------
@@ -886,7 +891,7 @@ def cautions(search, X, components=()):
     ----------
     search : GaussianMixtureSearch
     X : array of shape (n, d)
-    components : list of int
+    components : list of int, optional
         The sizes that were asked for.
 
     Returns
@@ -937,7 +942,7 @@ def describe(source, data, search, components=()):
         Where the rows come from.
     data : Data
     search : GaussianMixtureSearch
-    components : list of int
+    components : list of int, optional
         The sizes that were asked for.
 
     Returns
@@ -972,7 +977,7 @@ def plain(value):
     Parameters
     ----------
     value : object
-        Of numbers, text, arrays, and lists and dicts of them.
+        Of numbers, text, arrays, and lists and dictionaries of them.
 
     Returns
     -------

@@ -224,7 +224,8 @@ def squarem(step, params, structure, tol=1e-3, max_iter=100, report=None, previo
         Stop when a plain pass changes the mean log-likelihood by less.
     max_iter : int, default 100
         The most calls of `step`.
-    report, previous
+    report : callable or None
+    previous : float, default -inf
         As in `gmm_lit.em.em`.
     leaper : Leaper or None
         None makes one with its defaults.

@@ -371,7 +371,7 @@ def check_precisions(precisions, structure, n_components, n_features, name="prec
     structure : type
         A subclass of `Structure`.
     n_components, n_features : int
-    name : str
+    name : str, default "precisions_init"
         What to call it in a message.
 
     Returns

@@ -28,9 +28,9 @@ class Dataset:
         What each column is, with its unit in brackets.
     target : ndarray of shape (n_samples,), int64, or None
         Which group each row is known to belong to, as an index into `target_names`; None where nobody knows.
-    target_names : tuple of str
+    target_names : tuple of str, optional
         Names of the groups; empty where there are none.
-    description : str
+    description : str, optional
         Where the data come from.
 
     Examples

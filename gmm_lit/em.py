@@ -72,7 +72,7 @@ class Statistics:
         Where rows are measured from, for all components or for each.
     form : FullForm, DiagForm or SphericalForm
         How the products are laid out.
-    log_likelihood : float
+    log_likelihood : float, default 0.0
         Summed over the rows.
     total : array or None
         The products summed over rows and components, when `sums` has none (shared covariances).

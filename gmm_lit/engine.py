@@ -884,6 +884,11 @@ def keep_in(out, n_rows, answers):
     array
         A memory map if `out` is a path.
 
+    Raises
+    ------
+    ValueError
+        If `out` has another shape.
+
     Examples
     --------
     >>> keep_in(None, 3, [np.zeros(2), np.ones(1)])
@@ -945,6 +950,11 @@ def for_each_row(X, params, structure, out, answer, n_jobs=None):
     -------
     array
         `out`.
+
+    Raises
+    ------
+    TypeError
+        If the rows are on a cluster.
 
     Examples
     --------

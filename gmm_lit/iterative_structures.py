@@ -32,10 +32,10 @@ def equal_shape(W, N, form, volumes=None, tol=SHAPE_TOL, max_iter=SHAPE_STEPS):
     form : DiagForm or FullForm
     volumes : array of shape (K,) or None
         Where to start. The result does not depend on it.
-    tol : float
+    tol : float, default 1e-09
         Stop after a step that promised a smaller gain in the mean log-likelihood of a row. What is left
         to gain after it is of the order of the square of that.
-    max_iter : int
+    max_iter : int, default 100
 
     Returns
     -------
@@ -265,7 +265,8 @@ def slopes(at, n):
 
     Returns
     -------
-    slopes, curvatures : array of shape (..., d(d-1)/2)
+    slopes : array of shape (..., d(d-1)/2)
+    curvatures : array of shape (..., d(d-1)/2)
 
     Examples
     --------
@@ -322,10 +323,10 @@ def find_axes(D, W, N, rule, tol=AXES_TOL, max_iter=AXES_STEPS, memory=AXES_MEMO
     N : array of shape (K,)
     rule : callable
         `rule(s, N)` gives variances (K, d) from scatters along the axes.
-    tol : float
+    tol : float, default 1e-12
         Stop when a step promises a smaller gain in the mean log-likelihood of a row.
-    max_iter : int
-    memory : int
+    max_iter : int, default 300
+    memory : int, default 5
         Steps to learn the curvature from; 0 for plain scoring.
 
     Returns

@@ -221,6 +221,11 @@ def check_seal(file):
     int
         The size of the file in bytes.
 
+    Raises
+    ------
+    ValueError
+        If it does not, or is not a file.
+
     Examples
     --------
     >>> import tempfile
@@ -530,6 +535,11 @@ def check_parameters(params, covariance_type):
     params : Parameters
         Of any origin: nothing is taken for granted.
     covariance_type : str
+
+    Raises
+    ------
+    ValueError
+        If they are not, or do not.
 
     Examples
     --------

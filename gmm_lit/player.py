@@ -36,6 +36,11 @@ def record(gm, X, names=None):
     -------
     Recording
 
+    Raises
+    ------
+    ValueError
+        If there is one feature only; and what `fit` raises.
+
     Examples
     --------
     >>> from gmm_lit.datasets import load_faithful
@@ -209,7 +214,7 @@ def to_html(recording, title="A fit of a Gaussian mixture"):
     Parameters
     ----------
     recording : Recording
-    title : str
+    title : str, default "A fit of a Gaussian mixture"
 
     Returns
     -------

@@ -49,9 +49,9 @@ def check_rows(X, n_features=None, least=1, name="X", model="GaussianMixture"):
         How many features there must be.
     least : int, default 1
         How many rows there must be.
-    name : str
+    name : str, default "X"
         What to call it in a message.
-    model : str
+    model : str, default "GaussianMixture"
         And who expects it.
 
     Returns
@@ -242,8 +242,13 @@ def check_names(model, X, stacklevel=4):
     model : Estimator
         With `feature_names_in_` if the data of the fit had names.
     X : data frame or anything else
-    stacklevel : int
+    stacklevel : int, default 4
         Whom a warning is told to.
+
+    Raises
+    ------
+    ValueError
+        If they are not; the message names those that are missing or new.
 
     Examples
     --------
@@ -293,11 +298,6 @@ def _both(ours, theirs):
 class NotFittedError(AlsoTheirs, ValueError, AttributeError):
     """Raised when a mixture is asked before it was fitted.
 
-    Parameters
-    ----------
-    *args : object
-        Of the error.
-
     Examples
     --------
     >>> from gmm_lit import GaussianMixture
@@ -309,11 +309,6 @@ class NotFittedError(AlsoTheirs, ValueError, AttributeError):
 
 class ConvergenceWarning(AlsoTheirs, UserWarning):
     """Warned when no run came to its end within `max_iter` iterations.
-
-    Parameters
-    ----------
-    *args : object
-        Of the warning.
 
     Examples
     --------

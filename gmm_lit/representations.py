@@ -21,7 +21,7 @@ class Bar(NamedTuple):
     Parameters
     ----------
     share : float
-    component : int
+    component : int, default 0
 
     Examples
     --------
@@ -38,8 +38,8 @@ class Cell(NamedTuple):
     Parameters
     ----------
     text : str
-    kind : {"", "best", "faint"}
-    title : str
+    kind : {"", "best", "faint"}, optional
+    title : str, optional
         What a pointer over it is told.
 
     Examples
@@ -58,17 +58,17 @@ class Card(NamedTuple):
     Parameters
     ----------
     title : str
-    facts, warnings : list of str
+    facts, warnings : list of str, optional
         Sentences; the second kind must not be missed.
-    header : list of str
+    header : list of str, optional
         Names of the columns.
-    rows : list of lists of str, Cell or Bar
+    rows : list of lists of str, Cell or Bar, optional
         The first of each row names it.
-    caption : str
+    caption : str, optional
         What the numbers are.
-    trace : sequence of float
+    trace : sequence of float, optional
         Log-likelihoods, for a small curve.
-    details : list of (str, str)
+    details : list of (str, str), optional
         Things to unfold: a name and a plain text.
 
     Examples
@@ -251,7 +251,7 @@ def spark_svg(values, width=150, height=26):
     ----------
     values : sequence of float
         What is not finite is left out.
-    width, height : int
+    width, height : int, default 150 and 26
         In pixels.
 
     Returns
@@ -329,7 +329,7 @@ def parameter_rows(weights, means, covariances, names=None, most_components=20, 
     weights, means, covariances : arrays of shape (K,), (K, d), (K, d, d)
     names : list of d str, optional
         Of the features.
-    most_components, most_features : int
+    most_components, most_features : int, default 20 and 6
         How much of it is shown.
 
     Returns
@@ -385,7 +385,7 @@ def cautions(weights, means, covariances, n_rows=None, known=()):
     weights, means, covariances : arrays of shape (K,), (K, d), (K, d, d)
     n_rows : float, optional
         How many rows it was fitted to.
-    known : sequence of int
+    known : sequence of int, optional
         Components whose flatness is known already.
 
     Returns
@@ -421,14 +421,14 @@ def mixture_card(title, weights, means, covariances, names=None, facts=(), warni
     title : str
     weights, means, covariances : arrays of shape (K,), (K, d), (K, d, d)
     names : list of d str, optional
-    facts, warnings : list of str
+    facts, warnings : list of str, optional
         What is known of the fit; `cautions` are added.
-    trace : sequence of float
+    trace : sequence of float, optional
         The log-likelihood after each iteration.
-    options : str
+    options : str, optional
         A text to unfold.
     n_rows : float, optional
-    collapsed : sequence of int
+    collapsed : sequence of int, optional
         Components that `warnings` tells of.
 
     Returns

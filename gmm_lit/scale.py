@@ -68,6 +68,11 @@ def read_ahead(items, depth=2):
     ------
     The items, in order. An error in the thread is raised here. When the user stops early, the thread stops too.
 
+    Raises
+    ------
+    Exception
+        What went wrong in the thread.
+
     Examples
     --------
     >>> list(read_ahead(range(3)))
@@ -413,6 +418,11 @@ def npy_pieces(path, columns=None):
     callable
         As `Source` takes it.
 
+    Raises
+    ------
+    ValueError
+        If the array has no columns.
+
     Examples
     --------
     >>> import os, tempfile
@@ -461,6 +471,11 @@ def csv_pieces(path, columns=None):
     -------
     callable
         As `Source` takes it.
+
+    Raises
+    ------
+    ValueError
+        If a column is not there.
 
     Examples
     --------

@@ -214,7 +214,7 @@ class Helper(threading.Thread):
         Sent once.
     waiting : deque of (number, task)
     finish : callable
-        `finish(number, result)`
+        `finish(number, result)` is called with what each task gave.
     """
 
     def __init__(self, function, common, waiting, finish):
@@ -271,7 +271,7 @@ def work_through(function, tasks, common, n_jobs=None, verbose=None, unit="task"
         Processes; None or -1 means one for each core.
     verbose : bool or None
         As for `progress_bar`.
-    unit : str
+    unit : str, default "task"
         What a task is called there.
 
     Returns
@@ -481,7 +481,7 @@ def format_html(results, criterion="bic", caption="", title="Models"):
     results : list of dict
         `GaussianMixtureSearch.results_`.
     criterion : str, default "bic"
-    caption, title : str
+    caption, title : str, optional
         Plain text.
 
     Returns

@@ -39,9 +39,9 @@ class View(NamedTuple):
     ----------
     low, high : arrays of shape (2,)
         Corners of the box.
-    width, height : int
+    width, height : int, default 460 and 340
         Of the picture in pixels, with margins for the axes.
-    left, bottom, margin : int
+    left, bottom, margin : int, default 46, 40 and 10
         The margins, in pixels: at the left, at the bottom, and at the other sides.
 
     Examples
@@ -361,7 +361,7 @@ def svg_trace(values, now=None, width=220, height=340, places=None):
     values : sequence of float
     now : int, optional
         Which of them is the present one; the last when None.
-    width, height : int
+    width, height : int, default 220 and 340
     places : list, optional
         Gets the pixels of all values.
 
@@ -405,9 +405,9 @@ class Moment(NamedTuple):
         Those before an M step.
     resp : array of shape (n, K) or None
         The last E step's.
-    log_likelihoods : tuple of float
+    log_likelihoods : tuple of float, optional
         Means over rows, one for each E step so far.
-    trouble : str
+    trouble : str, optional
         Why EM cannot go on.
 
     Examples
@@ -567,7 +567,7 @@ def draw_step(stepper, position, names=("feature 0", "feature 1")):
     ----------
     stepper : Stepper
     position : int
-    names : list of 2 str
+    names : list of 2 str, default ("feature 0", "feature 1")
 
     Returns
     -------
@@ -622,6 +622,11 @@ def data_sets(X=None, names=None):
     Returns
     -------
     dict of str to (array of shape (n, d), list of d str)
+
+    Raises
+    ------
+    ValueError
+        If `X` has fewer.
 
     Examples
     --------
@@ -1072,6 +1077,11 @@ def number_columns(data):
     -------
     dict of str -> array of float
         NaN where a value is missing.
+
+    Raises
+    ------
+    ValueError
+        If there is no column of numbers.
 
     Examples
     --------

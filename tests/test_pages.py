@@ -1,12 +1,22 @@
-"""Every page reads as it should, and .ci/pages.py, which says so, finds each kind of defect in a made-up book."""
+"""Every page reads as it should, and .ci/pages.py, which says so, finds each kind of defect in a made-up book; and every
+public name is documented by a few rules."""
 
+import ast
+import importlib
 import importlib.util
+import inspect
 import json
+import pkgutil
+import re
 import subprocess
 import sys
+import textwrap
+import types
 from pathlib import Path
 
 import pytest
+
+import gmm_lit
 
 ROOT = Path(__file__).resolve().parent.parent
 CI = ROOT / ".ci"
@@ -58,6 +68,16 @@ def test_page(book, page, kind):
     assert [f"[{f['cell']}] {f['text']!r} {f['why']}" for f in book["findings"] if (f["page"], f["kind"]) == (page, kind)] == []
 
 
+def test_citations_wait_for_the_references(tmp_path):
+    page = checker.Page("nbs/good.ipynb", links=[("references.ipynb#nobody-1999", "cell")])
+    assert list(checker.check_citations(tmp_path, {page.name: page}, page)) == []
+    (tmp_path / "nbs").mkdir()
+    (tmp_path / "settings.ini").write_bytes((ROOT / "settings.ini").read_bytes())
+    (tmp_path / "nbs" / "references.ipynb").write_text("{}")
+    pages = {name: checker.Page(name) for name in (page.name, checker.REFERENCES)}
+    assert [f.text for f in checker.check_citations(tmp_path, pages, page)] == ["references.ipynb#nobody-1999"]
+
+
 def test_words(book):
     assert [f"{f['text']!r} {f['why']}" for f in book["findings"] if f["kind"] == "words"] == []
 
@@ -83,7 +103,7 @@ It ends in an equation, (1.1), with `code` and $a_k$:
 
 $$\\sum_{k=1}^K \\pi_k = 1 \\tag{1.1}$$
 
-The colour of the centre: see [below](#lower), [there](references.ipynb#somebody-1999), or [all](good.ipynb).
+The colour of the centre: see [below](#lower), [a section](references.ipynb#a-section), [there](references.ipynb#somebody-1999), or [all](good.ipynb).
 
 <a id="lower"></a>Somebody (1999), *The color of the center*. ![A point](point.png)
 
@@ -108,7 +128,7 @@ DEFECTS = {
         ("[x](nowhere.ipynb)", "nowhere.ipynb"),
         ("[x](good.ipynb#nowhere)", "no such anchor on the site"),
         ("[x](#nowhere)", "no such anchor on the site"),
-        ("[x](good.ipynb#a-heading-here)", "no such anchor in Jupyter"),
+        ("## A section\n\n[x](#a-section)", "no such anchor in Jupyter"),
         ("[x](good.ipynb#A-heading-here)", "no such anchor on the site"),
         ("![A point](nowhere.png)", "nowhere.png"),
         ('<a href="nowhere.ipynb">x</a>', "nowhere.ipynb"),
@@ -178,7 +198,7 @@ def made_up(tmp_path_factory):
     (root / "tests" / "words.txt").write_text("setosa\nmclust\nneedless\nvirginica\n", encoding="utf-8")
     (root / "settings.ini").write_bytes((ROOT / "settings.ini").read_bytes())
     (root / "nbs" / "point.png").write_bytes(b"")
-    contents = {"good": GOOD, "references": ['<a id="somebody-1999"></a>Somebody (1999).']}
+    contents = {"good": GOOD, "references": ['## A section\n\n<a id="somebody-1999"></a>Somebody (1999).']}
     for name, cells in (contents | {kind: [content for content, _ in cells] for kind, cells in DEFECTS.items()}).items():
         cells = [f"# A title\n\n> One line.", *cells]
         notebook = {"cells": [cell(content, f"cell-{i}") for i, content in enumerate(cells)], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
@@ -235,3 +255,114 @@ def test_british_words_are_right(word):
                                   "analyze", "labeled", "artifact", "standardized", "behavior"])
 def test_american_words_are_not(word):
     assert "American" in checker.why_misspelt(word)
+
+
+# -- the reference ----------------------------------------------------------------------------------------------------
+
+MODULES = sorted(m.name for m in pkgutil.iter_modules(gmm_lit.__path__) if not m.name.startswith("_"))
+WITHOUT_EXAMPLE = {"selection.serve": "it would wait for its input", "selection.Helper": "it begins a process"}
+SECTION = re.compile(r"^([A-Z]\w+)\n-{3,}\n", flags=re.MULTILINE)
+
+
+def sections(doc):
+    """Sections of a numpydoc docstring by name; what stands before the first is called Summary."""
+    parts = ["Summary", *SECTION.split(doc)]
+    return dict(zip(parts[::2], parts[1::2]))
+
+
+def entries(section):
+    """Names of the entries of a section, each with the type that follows."""
+    found = re.findall(r"^(\S[^:\n]*?)(?: : (.*))?$", section, flags=re.MULTILINE)
+    return {name.strip(): kind for names, kind in found for name in names.split(",")}
+
+
+def parameters(thing):
+    """Names in the signature, and their defaults; those of a class that takes them over from another are documented there."""
+    own = inspect.isfunction(thing) or {"__init__", "__new__"} & vars(thing).keys()
+    stars = {inspect.Parameter.VAR_POSITIONAL: "*", inspect.Parameter.VAR_KEYWORD: "**"}
+    found = inspect.signature(thing).parameters if own else {}
+    return {stars.get(p.kind, "") + name: p.default for name, p in found.items() if name not in ("self", "cls")}
+
+
+def own_nodes(function):
+    """What a function itself does, without the functions and classes in it."""
+    left = list(ast.parse(textwrap.dedent(inspect.getsource(function))).body[0].body)
+    while left:
+        node = left.pop()
+        yield node
+        if not isinstance(node, (ast.FunctionDef, ast.ClassDef, ast.Lambda)):
+            left += ast.iter_child_nodes(node)
+
+
+def reference_faults(name, thing):
+    """The rules, in the order of a docstring."""
+    doc, nodes = inspect.getdoc(thing) or "", []
+    said = sections(doc)
+    if inspect.isfunction(thing):
+        nodes = list(own_nodes(thing))
+    if not re.match(r"[^\n]+(\n[^\n]+)*[.?](\n\n|\n?\Z)", doc):
+        yield "its summary is a paragraph that ends with a period"
+    documented, wanted = entries(said.get("Parameters", "")), parameters(thing)
+    if set(documented) != set(wanted):
+        yield f"its parameters are {list(wanted)}, but documented are {list(documented)}"
+    untyped = [name for name, kind in documented.items() if not kind and not name.startswith("*") and name != "y"]
+    if untyped:
+        yield f"types and shapes are missing: {untyped}"
+    with_default = [name for name, value in wanted.items() if value is not inspect.Parameter.empty and documented.get(name)]
+    silent = [name for name in with_default if not re.search("default|optional|None|ignored", documented[name])]
+    if silent:
+        yield f"defaults are missing: {silent}"
+    if any(isinstance(node, ast.Return) and node.value is not None for node in nodes) and "Returns" not in said:
+        yield "Returns is missing"
+    if any(isinstance(node, ast.Yield) for node in nodes) and not hasattr(thing, "__wrapped__") and "Yields" not in said:
+        yield "Yields is missing"
+    if any(isinstance(node, ast.Raise) and node.exc is not None for node in nodes) and "Raises" not in said:
+        yield "Raises is missing"
+    if ">>> " not in doc and name not in WITHOUT_EXAMPLE:
+        yield "an example is missing"
+
+
+@pytest.mark.parametrize("module", MODULES)
+def test_reference(module):
+    names = importlib.import_module(f"gmm_lit.{module}")
+    things = {f"{module}.{name}": getattr(names, name) for name in getattr(names, "__all__", ())}
+    here = {name: thing for name, thing in things.items()
+            if (inspect.isfunction(thing) or inspect.isclass(thing)) and thing.__module__ == names.__name__}
+    assert [f"{name}: {fault}" for name, thing in here.items() for fault in reference_faults(name, thing)] == []
+
+
+def documented(first, second=1):
+    """Halve a number.
+
+    Parameters
+    ----------
+    first : float
+    second : int, default 1
+
+    Returns
+    -------
+    float
+
+    Raises
+    ------
+    ValueError
+        If it is odd.
+
+    Examples
+    --------
+    >>> documented(2)
+    1.0
+    """
+    if first % 2:
+        raise ValueError("odd")
+    return first / 2
+
+
+@pytest.mark.parametrize("old, new, fault", [
+    ("Halve a number.", "Halve a number", "summary"), ("first : float", "other : float", "parameters are"),
+    ("first : float", "first", "types"), ("Returns\n-------", "Results", "Returns"), ("Raises\n------", "Errors", "Raises"), (">>> ", "", "example")])
+def test_reference_faults_are_found(old, new, fault):
+    assert list(reference_faults("documented", documented)) == []
+    other = types.FunctionType(documented.__code__, documented.__globals__, argdefs=documented.__defaults__)
+    other.__doc__ = inspect.getdoc(documented).replace(old, new)
+    assert any(fault in found for found in reference_faults("documented", other))
