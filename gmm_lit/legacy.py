@@ -356,7 +356,7 @@ def columns(X, d=None):
     if d is not None and 0 in shape: return np.empty((0, d))
     return np.asanyarray(X).reshape(-1, 1) if len(shape) == 1 else X
 
-
+# %% ../nbs/14_legacy.ipynb #answer14py
 class AnsweringMixture(StoredMixture):
     """What can be asked of the old class."""
 
@@ -467,7 +467,7 @@ def largest_first(rows, centers):
 class DegenerateFit(ValueError, RuntimeError):
     """Raised when no start led anywhere. The old class raised a RuntimeError, today's a ValueError."""
 
-
+# %% ../nbs/14_legacy.ipynb #learn014py
 class LearningMixture(JudgedSampler):
     """Fitting, for a mixture that has the options of `GMM`."""
 
