@@ -68,7 +68,7 @@ def test_an_entry_leads_somewhere(entry):
         assert re.fullmatch(r"10\.\d{4,9}/[-._;()/:A-Za-z0-9]+", written)
         assert linked.replace("%28", "(").replace("%29", ")") == written
     assert entry.count("doi.org/") == entry.count("[doi:") <= 1
-    chapters = re.findall(r"\]\((\w+\.ipynb)\)", entry)
+    chapters = re.findall(r"\]\(([\w/]+\.ipynb)\)", entry)
     assert chapters and all((NBS / chapter).exists() for chapter in chapters), "it says what it is used for, and where"
 
 
