@@ -42,6 +42,13 @@ def statistic(X, small, large, n_init, init_params, seed):
     ------
     ValueError
         If a fit fails, or has collapsed components from every start: then it has no likelihood.
+
+    Examples
+    --------
+    >>> X = np.array([[0.0], [1], [2], [9], [10], [11]])
+    >>> T, _, _ = statistic(X, GaussianMixture(1), GaussianMixture(2), 1, ["kmeans"], 0)
+    >>> round(float(T), 2)
+    12.36
     """
     fits = []
     for model in (small, large):
@@ -69,6 +76,13 @@ def replicate(common, seeds, n_jobs=None):
     -------
     float
         NaN if a fit failed or collapsed.
+
+    Examples
+    --------
+    >>> small = GaussianMixture(1).fit(np.random.default_rng(0).normal(size=(100, 1)))
+    >>> common = small, GaussianMixture(1), GaussianMixture(2), 1, ["kmeans"], 100
+    >>> replicate(common, np.random.SeedSequence(0)) >= 0
+    True
     """
     fitted, small, large, n_init, init_params, n_rows = common
     X, _ = sample(n_rows, fitted._parameters, fitted._structure, np.random.default_rng(seeds))
@@ -91,6 +105,11 @@ class RatioTest:
         T of each replicate; NaN for those that failed.
     planned : int
         How many replicates were asked for; there are fewer after an interrupt.
+
+    Examples
+    --------
+    >>> RatioTest(1, 9.0, np.array([2.0, 5.0, 11.0, np.nan]), 4).p_value
+    0.5
     """
     n_components: int
     statistic: float
@@ -143,8 +162,14 @@ class RatioTests:
     covariance_type : str
     model : GaussianMixture
         The fit with `n_components` components.
-    ended : str
+    ended : str, optional
         What ended the series, if not the outcome of a test: an interrupt, or fits that collapsed.
+
+    Examples
+    --------
+    >>> tests = [RatioTest(1, 9.0, np.arange(8.0), 8), RatioTest(2, 1.0, np.arange(8.0), 8)]
+    >>> RatioTests(tests, 0.2, "full", None).n_components
+    2
     """
     tests: list
     alpha: float
@@ -201,8 +226,10 @@ def count_components(X, max_components=9, *, covariance_type="full", alpha=0.05,
     n_init : int, default 3
         Starts of each fit from each initialiser.
     init_params : str or tuple of str, default ("kmeans", "random_from_data")
-    tol, max_iter, reg_covar
-        As in `GaussianMixture`; with defaults 1e-5, 500 and 1e-6.
+    tol : float, default 1e-5
+    max_iter : int, default 500
+    reg_covar : float, default 1e-6
+        As in `GaussianMixture`.
     random_state : None, int, Generator or RandomState, default None
     n_jobs : int, optional
         Processes; None or -1 means one for each core. The result does not depend on it.

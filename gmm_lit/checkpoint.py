@@ -63,6 +63,14 @@ def identity(model, rows, rng):
     Returns
     -------
     dict
+
+    Examples
+    --------
+    >>> from gmm_lit import GaussianMixture
+    >>> from gmm_lit.engine import Rows
+    >>> who = identity(GaussianMixture(2), Rows(np.zeros((3, 1))), np.random.default_rng(0))
+    >>> who["n_components"], who["sample_weight"]
+    (2, None)
     """
     who = {"X": fingerprint(rows.X), "sample_weight": None if rows.sample_weight is None else fingerprint(rows.sample_weight)}
     for name, value in model.get_params(deep=False).items():
@@ -77,7 +85,23 @@ def identity(model, rows, rng):
 
 
 def differences(there, here):
-    """In words, what differs between two identities."""
+    """In words, what differs between two identities.
+
+    Parameters
+    ----------
+    there : dict
+        What the file holds; if it is no dict, everything differs.
+    here : dict
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> differences({"tol": 0.001}, {"tol": 0.01})
+    'tol (0.001 there, 0.01 here)'
+    """
     if not isinstance(there, dict): return "everything"
     names = [name for name in here if there.get(name, here) != here[name]]
     hidden = {"X", "sample_weight"} | {name for name in names if isinstance(here[name], dict)}
@@ -99,6 +123,11 @@ class Progress(NamedTuple):
         What else its runner must know to go on.
     generator : numpy.random.Generator
         As it is after the start was drawn.
+
+    Examples
+    --------
+    >>> Progress(0, None, None, {}, np.random.default_rng(0)).number
+    0
     """
     number: int
     best: Run | None
@@ -108,7 +137,23 @@ class Progress(NamedTuple):
 
 
 def describe_progress(progress):
-    """Progress as facts in words of JSON, and arrays."""
+    """Progress as facts in words of JSON, and arrays.
+
+    Parameters
+    ----------
+    progress : Progress
+
+    Returns
+    -------
+    facts : dict
+    arrays : dict of str to array
+
+    Examples
+    --------
+    >>> facts, arrays = describe_progress(Progress(0, None, None, {}, np.random.default_rng(0)))
+    >>> facts["number"], facts["best"], arrays
+    (0, None, {})
+    """
     number, best, current, notes, generator = progress
     arrays = {f"notes_{name}": np.asarray(value) for name, value in notes.items()}
     facts = {"number": number, "generator": encode_option("generator", generator, arrays), "notes": list(notes)}
@@ -121,7 +166,31 @@ def describe_progress(progress):
 
 # %% ../nbs/12b_checkpoint.ipynb #restor12py
 def restore_progress(facts, arrays, model, n_features):
-    """The inverse of `describe_progress`; what a fit of `model` takes for granted is checked."""
+    """The inverse of `describe_progress`; what a fit of `model` takes for granted is checked.
+
+    Parameters
+    ----------
+    facts : dict
+    arrays : dict of str to array
+    model : GaussianMixture
+    n_features : int
+
+    Returns
+    -------
+    Progress
+
+    Raises
+    ------
+    ValueError
+        If it is not the progress of such a fit.
+
+    Examples
+    --------
+    >>> from gmm_lit import GaussianMixture
+    >>> facts, arrays = describe_progress(Progress(0, None, None, {}, np.random.default_rng(0)))
+    >>> restore_progress(facts, arrays, GaussianMixture(2), 1).number
+    0
+    """
     arrays, number = dict(arrays), facts["number"]
     best, current = (_restore_run(name, facts, arrays, model, n_features) for name in ("best", "current"))
     notes = {name: arrays.pop(f"notes_{name}") for name in facts["notes"]}
@@ -172,6 +241,16 @@ class Checkpoint(Watcher):
         If the file is damaged, or no checkpoint.
     OSError
         If it cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from gmm_lit import GaussianMixture
+    >>> from gmm_lit.engine import Rows
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "fit.npz")
+    ...     print(Checkpoint(GaussianMixture(2), path, Rows(np.zeros((3, 1))), np.random.default_rng(0)).progress.number)
+    0
     """
     interval, share = 10.0, 0.02
 

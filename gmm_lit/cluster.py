@@ -18,7 +18,21 @@ from .scale import bad_rows, regroup
 
 # %% ../nbs/13c_cluster.ipynb #1c000007
 def added(parts):
-    """The sum of tuples, entry by entry, from the first to the last."""
+    """The sum of tuples, entry by entry, from the first to the last.
+
+    Parameters
+    ----------
+    parts : list of tuple
+
+    Returns
+    -------
+    tuple
+
+    Examples
+    --------
+    >>> added([(1, np.ones(2)), (2, np.ones(2))])
+    (3, array([2., 2.]))
+    """
     total = parts[0]
     for part in parts[1:]: total = tuple(a + b for a, b in zip(total, part))
     return total
@@ -35,6 +49,12 @@ def tree_sum(tasks, fan_in=8):
     Returns
     -------
     dask.delayed.Delayed
+
+    Examples
+    --------
+    >>> from dask import delayed
+    >>> tree_sum([delayed((k,)) for k in range(20)]).compute()
+    (190,)
     """
     from dask import delayed
     while len(tasks) > 1: tasks = [delayed(added)(tasks[i:i + fan_in]) for i in range(0, len(tasks), fan_in)]
@@ -63,6 +83,12 @@ class DaskSource:
         The rows left out, counted from 0.
     center : array of shape (d,)
         The median of the partitions' medians, each of at most a thousand evenly spaced rows.
+
+    Examples
+    --------
+    >>> import dask.array as da
+    >>> DaskSource(da.ones((10, 2), chunks=(5, 2)))
+    <DaskSource: 10 rows x 2 features in 2 partitions>
     """
     ndim, in_this_process = 2, False
 
@@ -163,7 +189,21 @@ def _judged(part, shared):
 
 
 def read_dask(X):
-    """The source that a Dask array or data frame is, or None."""
+    """The source that a Dask array or data frame is, or None.
+
+    Parameters
+    ----------
+    X : object
+
+    Returns
+    -------
+    DaskSource or None
+
+    Examples
+    --------
+    >>> read_dask(np.zeros((3, 2))) is None
+    True
+    """
     if type(X).__module__.partition(".")[0] in ("dask", "dask_expr") and hasattr(X, "to_delayed"): return DaskSource(X)
 
 
@@ -179,6 +219,12 @@ class Lowest:
     rows : array of shape (m, d)
     size : int
         How many to keep.
+
+    Examples
+    --------
+    >>> low = Lowest(np.array([3.0, 1]), np.array([[30.0], [10]]), 2) + Lowest(np.array([2.0]), np.array([[20.0]]), 2)
+    >>> low.keys, low.rows.ravel()
+    (array([1., 2.]), array([10., 20.]))
     """
 
     def __init__(self, keys, rows, size):
@@ -204,6 +250,12 @@ def far_rows(rows, centers, size, seed):
     -------
     array of shape (size, d)
         Fewer if there are not so many rows that are no centres themselves.
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[0.0], [0], [9], [9]]))
+    >>> far_rows(rows, np.zeros((1, 1)), 2, 0).ravel()
+    array([9., 9.])
     """
     bells = spheres(centers)
     kernel = choose_kernel(bells, rows.center, SphericalForm, shared=True)
@@ -243,6 +295,12 @@ def kmeans_parallel(rows, n_components, rng):
     References
     ----------
     Bahmani, Moseley, Vattani, Kumar and Vassilvitskii (2012), Scalable k-means++.
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[0.0], [2], [9], [11]]))
+    >>> sorted(kmeans_parallel(rows, 2, np.random.default_rng(0)).ravel().tolist())
+    [1.0, 10.0]
     """
     candidates = rows.center[None]
     for _ in range(ROUNDS):
@@ -258,7 +316,22 @@ def kmeans_parallel(rows, n_components, rng):
 
 
 def nearest_counts(rows, centers):
-    """How many rows (or how much weight) are nearest to each centre: array (m,)."""
+    """How many rows (or how much weight) are nearest to each centre.
+
+    Parameters
+    ----------
+    rows : Rows
+    centers : array of shape (m, d)
+
+    Returns
+    -------
+    array of shape (m,)
+
+    Examples
+    --------
+    >>> nearest_counts(Rows(np.array([[0.0], [2], [9]])), np.array([[1.0], [9]]))
+    array([2., 1.])
+    """
     kernel, labels = summing_kernel(rows.center, SphericalForm, 1), np.arange(len(centers))[:, None]
     weight = rows.sample_weight
 
@@ -270,7 +343,26 @@ def nearest_counts(rows, centers):
 
 
 def start_near(rows, centers, structure, reg_covar=0.0):
-    """An M step that gives each row to the nearest of the centres (K, d): `Parameters`, in one pass."""
+    """An M step that gives each row to the nearest of some centres, in one pass.
+
+    Parameters
+    ----------
+    rows : Rows
+    centers : array of shape (K, d)
+    structure : type
+        A subclass of `gmm_lit.covariances.Structure`.
+    reg_covar : float, default 0.0
+
+    Returns
+    -------
+    Parameters
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> start_near(Rows(np.array([[0.0], [2], [9], [11]])), np.array([[0.0], [9]]), Diag).means.ravel()
+    array([ 1., 10.])
+    """
     numbers, weight = np.arange(len(centers))[:, None], rows.sample_weight
     bells = spheres(centers)
 

@@ -46,7 +46,7 @@ def to_number(cell, decimal="."):
     Parameters
     ----------
     cell : str
-    decimal : "." or ","
+    decimal : "." or ",", default "."
         The decimal mark; the other one is then not allowed.
 
     Returns
@@ -72,14 +72,52 @@ def to_number(cell, decimal="."):
 
 
 def is_number(cell, decimal="."):
-    """Whether a cell holds a number or is missing, and so is no text."""
+    """Whether a cell holds a number or is missing, and so is no text.
+
+    Parameters
+    ----------
+    cell : str
+    decimal : str, default "."
+        The decimal mark.
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_number("2.5"), is_number("NA"), is_number("late")
+    (True, True, False)
+    """
     try: to_number(cell, decimal)
     except ValueError: return False
     return True
 
 
 def to_numbers(cells, decimal="."):
-    """The numbers in the cells of a column: array, NaN where missing; ValueError for text."""
+    """The numbers in the cells of a column.
+
+    Parameters
+    ----------
+    cells : sequence of str
+    decimal : str, default "."
+        The decimal mark.
+
+    Returns
+    -------
+    array
+        NaN where missing.
+
+    Raises
+    ------
+    ValueError
+        If a cell holds text.
+
+    Examples
+    --------
+    >>> to_numbers(["1", "NA", "2.5"])
+    array([1. , nan, 2.5])
+    """
     try:
         if decimal != "." or "_" in "".join(cells): raise ValueError
         values = np.array(list(map(float, cells)))            # fast, where it says the same
@@ -92,7 +130,25 @@ SEPARATORS = {",": "comma", ";": "semicolon", "\t": "tab", "|": "vertical bar", 
 
 
 def split_rows(lines, separator, strict=False):
-    """Cells of lines, as a `csv.reader`; the separator " " stands for any white space."""
+    """Cells of lines.
+
+    Parameters
+    ----------
+    lines : iterable of str
+    separator : str
+        " " stands for any white space.
+    strict : bool, default False
+        Whether a quote that is not closed is an error.
+
+    Returns
+    -------
+    csv.reader
+
+    Examples
+    --------
+    >>> list(split_rows(["1  2.5", "3 4"], " "))
+    [['1', '2.5'], ['3', '4']]
+    """
     if separator == " ": lines = (line.replace("\t", " ").strip() for line in lines)
     return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=strict)
 
@@ -103,13 +159,23 @@ def numbered_rows(reader, skipped=0):
     Parameters
     ----------
     reader : csv.reader
-    skipped : int
+    skipped : int, default 0
         Lines of the file that came before.
+
+    Yields
+    ------
+    line : int
+    row : list of str
 
     Raises
     ------
     ValueError
         If a line cannot be split; the message names it.
+
+    Examples
+    --------
+    >>> list(numbered_rows(split_rows(["a,b", "", "1,2"], ",")))
+    [(1, ['a', 'b']), (3, ['1', '2'])]
     """
     while True:
         line = skipped + reader.line_num + 1
@@ -122,7 +188,21 @@ def numbered_rows(reader, skipped=0):
 
 # %% ../nbs/15_command_line.ipynb #ebcb51ef
 class Layout(NamedTuple):
-    """How a file is laid out: its separator, decimal mark and number of columns."""
+    """How a file is laid out.
+
+    Parameters
+    ----------
+    separator : str
+    decimal : str
+        The decimal mark.
+    width : int
+        The number of columns.
+
+    Examples
+    --------
+    >>> Layout(";", ",", 3).width
+    3
+    """
     separator: str
     decimal: str
     width: int
@@ -141,6 +221,11 @@ def score_layout(lines, separator, decimal):
     score : tuple
         To be compared; the second part decides where there are no numbers at all.
     layout : Layout
+
+    Examples
+    --------
+    >>> score_layout(["a,b", "1,2", "3,4"], ",", ".")[1]
+    Layout(separator=',', decimal='.', width=2)
     """
     rows = [row for _, row in numbered_rows(split_rows(lines, separator))]
     width, regular = Counter(map(len, rows)).most_common(1)[0]
@@ -158,7 +243,7 @@ def guess_layout(lines, separators=tuple(SEPARATORS)):
     Parameters
     ----------
     lines : list of str
-    separators : iterable of str
+    separators : iterable of str, default (",", ";", "\\t", "|", " ")
 
     Returns
     -------
@@ -179,7 +264,7 @@ def has_header(rows, decimal="."):
     Parameters
     ----------
     rows : list of lists of str
-    decimal : str
+    decimal : str, default "."
 
     Returns
     -------
@@ -200,7 +285,22 @@ def has_header(rows, decimal="."):
 
 # %% ../nbs/15_command_line.ipynb #3c6a40e8
 def readable(text):
-    """Text for people: white space collapsed, and bytes that are no UTF-8 read as Windows'."""
+    """Text for people: white space collapsed, and bytes that are no UTF-8 read as Windows'.
+
+    Parameters
+    ----------
+    text : str
+        As `open_text` reads it.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> readable("  caf\\udce9  noir ")
+    'café noir'
+    """
     raw = text.encode("utf-8", "surrogateescape")
     try: text = raw.decode("utf-8")
     except UnicodeDecodeError: text = raw.decode("cp1252", "replace")
@@ -218,7 +318,7 @@ def column_names(rows, layout, comment=""):
     rows : list of lists of str
         The first of the file.
     layout : Layout
-    comment : str
+    comment : str, optional
         The last comment before them; it may hold the names.
 
     Returns
@@ -231,6 +331,11 @@ def column_names(rows, layout, comment=""):
     ------
     ValueError
         If the first row is a header of another width than the other rows.
+
+    Examples
+    --------
+    >>> column_names([["a", ""], ["1", "2"]], Layout(",", ".", 2))
+    (['a', 'column 2'], True)
     """
     first, rest = rows[0], rows[1:]
     if len(first) == layout.width - 1:
@@ -249,7 +354,31 @@ def column_names(rows, layout, comment=""):
 
 # %% ../nbs/15_command_line.ipynb #a22afec1
 def open_text(path):
-    """Open a text file, whatever its encoding and line ends; ValueError if it is not text."""
+    """Open a text file, whatever its encoding and line ends; ValueError if it is not text.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Returns
+    -------
+    text file
+
+    Raises
+    ------
+    ValueError
+        If it is not text.
+    OSError
+        If it cannot be opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "rows.csv").write_text("a,b\\n1,2\\n")
+    ...     with open_text(Path(folder, "rows.csv")) as file: print(list(file))
+    ['a,b\\n', '1,2\\n']
+    """
     if os.path.isdir(path): raise ValueError(f"{path} is a folder, not a file")
     raw = open(path, "rb", buffering=1 << 16)
     start = raw.peek(1 << 16)
@@ -277,6 +406,17 @@ def skip_preamble(lines):
         What `sep=` says, or "".
     skipped : int
         How many lines were left out.
+
+    Raises
+    ------
+    ValueError
+        If nothing else is there.
+
+    Examples
+    --------
+    >>> rest, comment, separator, skipped = skip_preamble(iter(["sep=;\\n", "# a;b\\n", "1;2\\n"]))
+    >>> list(rest), comment, separator, skipped
+    (['1;2\\n'], ' a;b\\n', ';', 2)
     """
     comment, separator, skipped = "", "", 0
     for line in lines:
@@ -298,8 +438,13 @@ class Table(NamedTuple):
         An array of numbers, NaN where missing; or a str that tells why there is none.
     lines : array of int
         The line of each row in the file, from 1.
-    notes : list of str
+    notes : list of str, optional
         What had to be guessed.
+
+    Examples
+    --------
+    >>> Table(["a"], [np.array([1.0, 2])], np.array([2, 3])).names
+    ['a']
     """
     names: list
     columns: list
@@ -314,7 +459,7 @@ def collect(rows, names, decimal="."):
     ----------
     rows : iterator of (line, cells)
     names : list of str
-    decimal : str
+    decimal : str, default "."
 
     Returns
     -------
@@ -324,6 +469,11 @@ def collect(rows, names, decimal="."):
     ------
     ValueError
         If a row has more or fewer cells than there are names, or there are no rows.
+
+    Examples
+    --------
+    >>> collect(iter([(2, ["1", "x"]), (3, ["2", "y"])]), ["a", "b"]).columns
+    [array([1., 2.]), "text, first 'x' in line 2"]
     """
     parts, texts, lines, ragged = [[] for _ in names], {}, [], []
     while block := list(itertools.islice(rows, 4096)):
@@ -364,13 +514,38 @@ def read_table(path):
     ------
     ValueError, OSError
         If it cannot be read; the message says why, in one line.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "rows.csv").write_text("a,b\\n1,2\\n3,4\\n")
+    ...     print(read_table(Path(folder, "rows.csv")).columns[1])
+    [2. 4.]
     """
     with open_text(path) as file, naming(path): return _read_lines(file)
 
 
 @contextmanager
 def naming(path):
-    """Put the name of a file in front of the messages of errors."""
+    """Put the name of a file in front of the messages of errors.
+
+    Parameters
+    ----------
+    path : str or path
+
+    Raises
+    ------
+    ValueError
+        With the name, if the block raises one.
+
+    Examples
+    --------
+    >>> try:
+    ...     with naming("rows.csv"): raise ValueError("it is empty")
+    ... except ValueError as error: print(error)
+    rows.csv: it is empty
+    """
     try: yield
     except (ValueError, csv.Error) as error: raise ValueError(f"{path}: {error}") from None
 
@@ -409,6 +584,11 @@ class Data(NamedTuple):
     left_out : dict of str -> str
         Columns that are not in `X`, and why.
     notes : list of str
+
+    Examples
+    --------
+    >>> demo_data().names
+    ['eruption (min)', 'waiting (min)']
     """
     X: np.ndarray
     names: list
@@ -419,7 +599,21 @@ class Data(NamedTuple):
 
 
 def why_not(column):
-    """Why a column is no measurement, or "" if it may be one."""
+    """Why a column is no measurement, or "" if it may be one.
+
+    Parameters
+    ----------
+    column : array, or a str that tells why there is none
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> why_not(np.ones(3)), why_not(np.arange(3.0))
+    ('constant', '')
+    """
     if isinstance(column, str): return column
     there = column[np.isfinite(column)]
     missing = len(column) - len(there)
@@ -430,7 +624,21 @@ def why_not(column):
 
 
 def counts_rows(column):
-    """Whether a column is 0, 1, 2, ... or 1, 2, 3, ..."""
+    """Whether a column is 0, 1, 2, ... or 1, 2, 3, ...
+
+    Parameters
+    ----------
+    column : array of shape (n,)
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> counts_rows(np.array([1.0, 2, 3])), counts_rows(np.array([1.0, 3, 5]))
+    (True, False)
+    """
     return column[0] in (0, 1) and bool(np.all(np.diff(column) == 1))
 
 # %% ../nbs/15_command_line.ipynb #pick0015py
@@ -451,6 +659,12 @@ def pick_columns(table, wanted=None):
     ------
     ValueError
         If a wanted column is unknown or no measurement, or too little is left to fit.
+
+    Examples
+    --------
+    >>> table = Table(["id", "x"], [np.array([1.0, 2, 3]), np.array([5.0, 5.5, 7])], np.array([2, 3, 4]))
+    >>> pick_columns(table).names, pick_columns(table).left_out
+    (['x'], {'id': 'counts the rows'})
     """
     columns = dict(zip(table.names, table.columns))
     for name in wanted or ():
@@ -520,7 +734,22 @@ def parse_sizes(text):
 
 
 def parse_names(known):
-    """A parser of names with commas between them, each of them known, or "all"."""
+    """A parser of names with commas between them, each of them known, or "all".
+
+    Parameters
+    ----------
+    known : iterable of str
+
+    Returns
+    -------
+    callable
+        From the text of an option to a list of str.
+
+    Examples
+    --------
+    >>> parse_names(["full", "tied"])("all")
+    ['full', 'tied']
+    """
     def parse(text):
         names = list(known) if text.strip() == "all" else [name.strip() for name in text.split(",")]
         for name in names:
@@ -540,8 +769,8 @@ def search_models(X, components, covariance_types, criterion="bic", seed=0):
     components : list of int
         Sizes larger than n are left out.
     covariance_types : list of str
-    criterion : str
-    seed : int
+    criterion : str, default "bic"
+    seed : int, default 0
 
     Returns
     -------
@@ -551,6 +780,12 @@ def search_models(X, components, covariance_types, criterion="bic", seed=0):
     ------
     ValueError
         If there are fewer rows than components, or every model failed.
+
+    Examples
+    --------
+    >>> X = np.array([[0.0], [1], [2], [9], [10], [11]])
+    >>> search_models(X, [1, 2], ["full"]).best_params_
+    {'n_components': 2, 'covariance_type': 'full'}
     """
     sizes = [K for K in components if K <= len(X)]
     if not sizes:
@@ -574,11 +809,18 @@ def reasons(results, best, criterion="bic"):
         `GaussianMixtureSearch.results_`.
     best : dict
         The one of them that won.
-    criterion : str
+    criterion : str, default "bic"
 
     Returns
     -------
     list of str
+
+    Examples
+    --------
+    >>> search = search_models(np.array([[0.0], [1], [2], [9], [10], [11]]), [1, 2], ["full"])
+    >>> best = best_row(search.results_, "bic")
+    >>> len(reasons(search.results_, best)) > 0
+    True
     """
     K, structure, name = best["n_components"], best["covariance_type"], criterion.upper()
     sound = [row for row in results if not row["error"] and not row["collapsed"]]
@@ -598,7 +840,21 @@ def reasons(results, best, criterion="bic"):
 
 
 def promise(covariance_type):
-    """What a structure promises, in half a sentence; from its documentation."""
+    """What a structure promises, in half a sentence; from its documentation.
+
+    Parameters
+    ----------
+    covariance_type : str
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> promise("tied")
+    'all components share one covariance matrix'
+    """
     first_line = (get_structure(covariance_type).__doc__ or "").strip().split("\n")[0]
     text = first_line.split(";")[0].rstrip(".")
     return text[:1].lower() + text[1:]
@@ -635,12 +891,18 @@ def cautions(search, X, components=()):
     ----------
     search : GaussianMixtureSearch
     X : array of shape (n, d)
-    components : list of int
+    components : list of int, optional
         The sizes that were asked for.
 
     Returns
     -------
     list of str
+
+    Examples
+    --------
+    >>> X = np.array([[0.0], [1], [2], [9], [10], [11]])
+    >>> type(cautions(search_models(X, [1, 2], ["full"]), X)).__name__
+    'list'
     """
     model, results, criterion = search.best_estimator_, search.results_, search.criterion
     (n, d), K, said = X.shape, len(model.weights_), []
@@ -680,12 +942,19 @@ def describe(source, data, search, components=()):
         Where the rows come from.
     data : Data
     search : GaussianMixtureSearch
-    components : list of int
+    components : list of int, optional
         The sizes that were asked for.
 
     Returns
     -------
     dict
+
+    Examples
+    --------
+    >>> data = demo_data()
+    >>> said = describe("the demonstration", data, search_models(data.X, [2], ["tied"]))
+    >>> said["data"]["rows"], said["best"]["n_components"]
+    (272, 2)
     """
     model, missing = search.best_estimator_, data.lines[~data.used]
     best = best_row(search.results_, search.criterion)
@@ -703,7 +972,22 @@ def describe(source, data, search, components=()):
 
 
 def plain(value):
-    """A value made of what JSON knows: NaN and infinity become None."""
+    """A value made of what JSON knows: NaN and infinity become None.
+
+    Parameters
+    ----------
+    value : object
+        Of numbers, text, arrays, and lists and dictionaries of them.
+
+    Returns
+    -------
+    object
+
+    Examples
+    --------
+    >>> plain({"a": np.array([1.0, np.nan])})
+    {'a': [1.0, None]}
+    """
     if isinstance(value, dict): return {str(name): plain(entry) for name, entry in value.items()}
     if isinstance(value, (list, tuple, np.ndarray)): return [plain(entry) for entry in value]
     if isinstance(value, np.generic): value = value.item()
@@ -721,6 +1005,20 @@ def format_parameters(names, weights, means, covariances):
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> print(format_parameters(["x"], [1.0], [[0.0]], [[[4.0]]]))
+    Weights and means
+      component           0
+      weight           1
+      x             0
+    <BLANKLINE>
+    Standard deviations
+      x             2
+    <BLANKLINE>
+    Variances
+      x             4
     """
     weights, means, covariances = map(np.array, (weights, means, covariances))
     wide, variances = min(max(map(len, names)), 28) + 2, np.diagonal(covariances, axis1=1, axis2=2)
@@ -758,6 +1056,13 @@ def format_report(said):
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> data = demo_data()
+    >>> said = describe("the demonstration", data, search_models(data.X, [2], ["tied"]))
+    >>> print(format_report(said).split("\\n")[0])
+    the demonstration: 272 rows of eruption (min), waiting (min)
     """
     data, best = said["data"], said["best"]
     criterion, value = said["criterion"], best[said["criterion"]]
@@ -791,6 +1096,14 @@ def whole_file(path):
     Parameters
     ----------
     path : str or path
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with whole_file(Path(folder, "out")) as file: _ = file.write(b"all of it")
+    ...     print(Path(folder, "out").read_bytes())
+    b'all of it'
     """
     path = Path(os.path.realpath(path))
     if path.exists() and not path.is_file():
@@ -812,6 +1125,16 @@ def write_labels(path, data, model):
     path : str or path
     data : Data
     model : GaussianMixture
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> data = demo_data()
+    >>> model = search_models(data.X, [2], ["tied"]).best_estimator_
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_labels(Path(folder, "labels.csv"), data, model)
+    ...     print(Path(folder, "labels.csv").read_text().split("\\n")[0])
+    row,label,probability_0,probability_1
     """
     K, seen = len(model.weights_), 0
     head, empty = ["row", "label", *(f"probability_{k}" for k in range(K))], "," * (1 + K)
@@ -839,6 +1162,16 @@ def draw(path, X, model, names, title):
     model : GaussianMixture
     names : list of d str
     title : str
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> data = demo_data()
+    >>> model = search_models(data.X, [2], ["tied"]).best_estimator_
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     draw(Path(folder, "fit.png"), data.X, model, data.names, "Old Faithful")
+    ...     print(Path(folder, "fit.png").stat().st_size > 1000)
+    True
     """
     from matplotlib.figure import Figure
     d = X.shape[1]
@@ -872,6 +1205,10 @@ def check_outputs(source, picture, labels):
     ValueError
         If a path is the source, or both are the same, or is a folder, or in none, or the
         picture's extension is unknown.
+
+    Examples
+    --------
+    >>> check_outputs("rows.csv", "rows.png", None)
     """
     from matplotlib.figure import Figure
     kinds = Figure().canvas.get_supported_filetypes()
@@ -889,7 +1226,16 @@ def check_outputs(source, picture, labels):
 
 # %% ../nbs/15_command_line.ipynb #3d614f66
 class Parser(argparse.ArgumentParser):
-    """A parser whose complaints are one line, raised as ValueError."""
+    """A parser whose complaints are one line, raised as ValueError.
+
+    It takes what `argparse.ArgumentParser` takes.
+
+    Examples
+    --------
+    >>> try: Parser(prog="x").parse_args(["--nothing"])
+    ... except ValueError as error: print(error)
+    unrecognized arguments: --nothing (--help shows how)
+    """
 
     def error(self, message): raise ValueError(f"{message} (--help shows how)")
 
@@ -905,7 +1251,17 @@ def _names(text): return next(csv.reader([text], skipinitialspace=True), [])
 
 
 def make_parser():
-    """The options of `python -m gmm_lit`: an argparse parser."""
+    """The options of `python -m gmm_lit`: an argparse parser.
+
+    Returns
+    -------
+    Parser
+
+    Examples
+    --------
+    >>> make_parser().parse_args(["rows.csv", "--components", "2-4"]).components
+    [2, 3, 4]
+    """
     parser = Parser(
         prog="python -m gmm_lit", formatter_class=argparse.RawDescriptionHelpFormatter,
         description="Fit Gaussian mixtures to a table of numbers, and say which fits best and "
@@ -932,7 +1288,17 @@ def make_parser():
 
 # %% ../nbs/15_command_line.ipynb #runopt15py
 def demo_data():
-    """Old Faithful, as if it had been read from a file."""
+    """Old Faithful, as if it had been read from a file.
+
+    Returns
+    -------
+    Data
+
+    Examples
+    --------
+    >>> demo_data().X.shape
+    (272, 2)
+    """
     faithful = load_faithful()
     n, names = len(faithful.data), list(faithful.feature_names)
     return Data(faithful.data, names, np.ones(n, bool), np.arange(2, n + 2), {}, [])
@@ -949,6 +1315,14 @@ def run(options):
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     words = ["--components", "2", "--covariance", "tied", "--picture", os.path.join(folder, "fit.png")]
+    ...     print(run(make_parser().parse_args(words)).split("\\n")[0])
+    Old Faithful (the demonstration): 272 rows of eruption (min), waiting (min)
     """
     stem = f"{Path(options.file).stem}_gmm" if options.file else "gmm_lit_demo"
     picture = options.picture or f"{stem}.png"
@@ -983,6 +1357,12 @@ def main(argv=None):
     int
         The exit status: 0, 2 for an error in the input, 130 when interrupted, 141 when
         standard output was closed early.
+
+    Examples
+    --------
+    >>> main(["--version"])                            # doctest: +ELLIPSIS
+    gmm_lit ...
+    0
     """
     try:
         text = run(make_parser().parse_args(argv))

@@ -25,6 +25,12 @@ def to_vector(params, structure):
     array
         Logarithms of the weights; means; factors of the precisions, with the logarithms of
         their diagonals.
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> to_vector(Parameters(np.ones(1), np.full((1, 1), 5.0), np.ones((1, 1)), np.ones((1, 1))), Diag)
+    array([0., 5., 0.])
     """
     U = np.array(params.precisions_cholesky)
     diagonal = structure.form.diagonal(U)
@@ -46,6 +52,12 @@ def from_vector(vector, structure, shape):
     Returns
     -------
     Parameters
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> from_vector(np.array([0.0, 5, 0]), Diag, (1, 1)).means
+    array([[5.]])
     """
     K, d = shape
     logs, means, U = np.split(np.array(vector), [K, K + K * d])
@@ -69,6 +81,12 @@ def units(params, structure):
     Returns
     -------
     array
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> units(Parameters(np.ones(1), np.full((1, 1), 5.0), np.full((1, 1), 4.0), np.full((1, 1), 0.5)), Diag).round(3)
+    array([1.   , 0.5  , 1.414])
     """
     (K, d), form = params.means.shape, structure.form
     share = np.sqrt(params.weights)
@@ -131,6 +149,12 @@ class Leaper:
         The longest first leap.
     measure : callable, default `units`
         What a length is.
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> sorted(Leaper(Diag).notes())
+    ['length', 'plain', 'points', 'radius', 'ready', 'refused', 'rest', 'steps']
     """
 
     def __init__(self, structure, memory=5, radius=0.25, measure=units):
@@ -200,7 +224,8 @@ def squarem(step, params, structure, tol=1e-3, max_iter=100, report=None, previo
         Stop when a plain pass changes the mean log-likelihood by less.
     max_iter : int, default 100
         The most calls of `step`.
-    report, previous
+    report : callable or None
+    previous : float, default -inf
         As in `gmm_lit.em.em`.
     leaper : Leaper or None
         None makes one with its defaults.
@@ -218,6 +243,16 @@ def squarem(step, params, structure, tol=1e-3, max_iter=100, report=None, previo
     Varadhan and Roland (2008), Simple and globally convergent methods for accelerating the
     convergence of any EM algorithm. Jamshidian and Jennrich (1997), Acceleration of the EM
     algorithm by using quasi-Newton methods.
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> from gmm_lit.engine import Rows, em_step
+    >>> rows = Rows(np.array([[0.0], [1], [2], [9], [10], [11]]))
+    >>> start = Parameters(np.full(2, 0.5), np.array([[4.0], [6]]), np.full((2, 1), 9.0), np.full((2, 1), 1 / 3))
+    >>> run = squarem(lambda params: em_step(rows, params, Diag), start, Diag)
+    >>> run.converged, run.params.means.round(2).ravel()
+    (True, array([ 1., 10.]))
     """
     leaper, log_likelihoods = leaper or Leaper(structure), []
     if notes is not None: leaper.recall(notes)

@@ -26,6 +26,11 @@ class Structure:
         How its matrices are stored.
     shared : bool
         One covariance for all components.
+
+    Examples
+    --------
+    >>> all(issubclass(structure, Structure) for structure in STRUCTURES.values())
+    True
     """
 
     @classmethod
@@ -100,37 +105,79 @@ class Structure:
 
 # %% ../nbs/03_covariances.ipynb #01bd161b
 class Full(Structure):
-    """Each component has a covariance matrix of its own; equation (3.4)."""
+    """Each component has a covariance matrix of its own; equation (3.4).
+
+    Examples
+    --------
+    >>> Full.shape(3, 2), Full.n_parameters(3, 2)
+    ((3, 2, 2), 17)
+    """
     names, form, shared = ("full", "VVV"), FullForm, False
 
 
 class Tied(Structure):
-    """All components share one covariance matrix; equation (3.5)."""
+    """All components share one covariance matrix; equation (3.5).
+
+    Examples
+    --------
+    >>> Tied.shape(3, 2), Tied.n_parameters(3, 2)
+    ((2, 2), 11)
+    """
     names, form, shared = ("tied", "EEE"), FullForm, True
 
 
 class Diag(Structure):
-    """Each component has a variance for each feature; equation (3.6), left."""
+    """Each component has a variance for each feature; equation (3.6), left.
+
+    Examples
+    --------
+    >>> Diag.shape(3, 2), Diag.n_parameters(3, 2)
+    ((3, 2), 14)
+    """
     names, form, shared = ("diag", "VVI"), DiagForm, False
 
 
 class EEI(Structure):
-    """All components share one variance for each feature; (3.5) and (3.6), left."""
+    """All components share one variance for each feature; (3.5) and (3.6), left.
+
+    Examples
+    --------
+    >>> EEI.shape(3, 2), EEI.n_parameters(3, 2)
+    ((2,), 10)
+    """
     names, form, shared = ("EEI",), DiagForm, True
 
 
 class Spherical(Structure):
-    """Each component has one variance; equation (3.6), right."""
+    """Each component has one variance; equation (3.6), right.
+
+    Examples
+    --------
+    >>> Spherical.shape(3, 2), Spherical.n_parameters(3, 2)
+    ((3,), 11)
+    """
     names, form, shared = ("spherical", "VII"), SphericalForm, False
 
 
 class EqualSpheres(Structure):
-    """All components share one variance; (3.5) and (3.6), right."""
+    """All components share one variance; (3.5) and (3.6), right.
+
+    Examples
+    --------
+    >>> EqualSpheres.shape(3, 2), EqualSpheres.n_parameters(3, 2)
+    ((), 9)
+    """
     names, form, shared = ("EII",), SphericalForm, True
 
 # %% ../nbs/03_covariances.ipynb #4b362f3d
 class Constrained(Structure):
-    """Covariances of their own that share a part of themselves."""
+    """Covariances of their own that share a part of themselves.
+
+    Examples
+    --------
+    >>> [name for name, structure in STRUCTURES.items() if issubclass(structure, Constrained)]
+    ['EVI', 'EVV', 'EEV', 'VEI', 'VEV', 'VEE', 'EVE', 'VVE']
+    """
     shared = False
 
     @classmethod
@@ -164,7 +211,13 @@ def volume(precisions_cholesky, form, d):
 
 # %% ../nbs/03_covariances.ipynb #9a8c1187
 class EqualVolume(Constrained):
-    """All components have the same volume and their own shapes; equations (3.7) and (3.8)."""
+    """All components have the same volume and their own shapes; equations (3.7) and (3.8).
+
+    Examples
+    --------
+    >>> EVI.covariances(np.array([[4.0, 1], [1, 1]]), np.ones(2)).prod(1).round(6).tolist()    # determinants
+    [2.25, 2.25]
+    """
 
     @classmethod
     def covariances(cls, W, N, previous=None):
@@ -174,17 +227,35 @@ class EqualVolume(Constrained):
 
 
 class EVI(EqualVolume):
-    """Bells along the features' axes, each with its own shape, all with the same volume; (3.8)."""
+    """Bells along the features' axes, each with its own shape, all with the same volume; (3.8).
+
+    Examples
+    --------
+    >>> EVI.shape(3, 2), EVI.n_parameters(3, 2)
+    ((3, 2), 12)
+    """
     names, form = ("EVI",), DiagForm
 
 
 class EVV(EqualVolume):
-    """Each component has its own shape and tilt, all have the same volume; equation (3.8)."""
+    """Each component has its own shape and tilt, all have the same volume; equation (3.8).
+
+    Examples
+    --------
+    >>> EVV.shape(3, 2), EVV.n_parameters(3, 2)
+    ((3, 2, 2), 15)
+    """
     names, form = ("EVV",), FullForm
 
 # %% ../nbs/03_covariances.ipynb #2c09bfcd
 class OwnAxes(Constrained):
-    """Each component along the axes of its own scatter, (3.9); `rule` makes variances along them."""
+    """Each component along the axes of its own scatter, (3.9); `rule` makes variances along them.
+
+    Examples
+    --------
+    >>> EEV.covariances(np.array([np.diag([4.0, 1]), np.diag([1.0, 2])]), np.ones(2)).round(6).tolist()
+    [[[3.0, 0.0], [0.0, 1.0]], [[1.0, 0.0], [0.0, 3.0]]]
+    """
     form = FullForm
 
     @classmethod
@@ -195,7 +266,13 @@ class OwnAxes(Constrained):
 
 
 class EEV(OwnAxes):
-    """Each component has its own tilt, all have the same volume and shape; equation (3.10)."""
+    """Each component has its own tilt, all have the same volume and shape; equation (3.10).
+
+    Examples
+    --------
+    >>> EEV.shape(3, 2), EEV.n_parameters(3, 2)
+    ((3, 2, 2), 13)
+    """
     names = ("EEV",)
 
     @staticmethod
@@ -207,7 +284,19 @@ _ONE_FEATURE = {"E": "EII", "V": "VII"}
 
 
 def register(*structures):
-    """Make structures known under their names."""
+    """Make structures known under their names.
+
+    Parameters
+    ----------
+    *structures : type
+        Subclasses of `Structure`, each with its `names`.
+
+    Examples
+    --------
+    >>> register(Full)                                 # known already: nothing changes
+    >>> get_structure("VVV") is Full
+    True
+    """
     for structure in structures:
         STRUCTURES[structure.names[0]] = structure
         _BY_NAME.update(dict.fromkeys(structure.names, structure))
@@ -262,6 +351,11 @@ def structure_names(n_features):
     -------
     list of str
         "E" and "V" for one feature: a single variance has no shape and no orientation.
+
+    Examples
+    --------
+    >>> structure_names(1)
+    ['E', 'V']
     """
     return list(_ONE_FEATURE if n_features == 1 else STRUCTURES)
 
@@ -277,7 +371,7 @@ def check_precisions(precisions, structure, n_components, n_features, name="prec
     structure : type
         A subclass of `Structure`.
     n_components, n_features : int
-    name : str
+    name : str, default "precisions_init"
         What to call it in a message.
 
     Returns

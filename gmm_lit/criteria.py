@@ -150,8 +150,8 @@ def assignment_entropy(resp, axis=None):
 
     Examples
     --------
-    >>> assignment_entropy(np.array([[0.5, 0.5], [1.0, 0.0]])).round(4)
-    np.float64(0.6931)
+    >>> round(float(assignment_entropy(np.array([[0.5, 0.5], [1.0, 0.0]]))), 4)
+    0.6931
     """
     return -(resp * np.log(np.where(resp > 0, resp, 1))).sum(axis)
 
@@ -236,6 +236,11 @@ class FitSummary(NamedTuple):
     log_likelihood_of_one : float
         Of the same rows, under one component of the same structure; infinity if they have no
         spread in some direction.
+
+    Examples
+    --------
+    >>> FitSummary(-100.0, 5, 200, -3.0, 2.0, 2, -120.0).n_parameters
+    5
     """
     log_likelihood: float
     n_parameters: int
@@ -262,6 +267,14 @@ def summarize(X, params, structure, n_jobs=None, sample_weight=None):
     Returns
     -------
     FitSummary
+
+    Examples
+    --------
+    >>> from gmm_lit import GaussianMixture
+    >>> X = np.array([[0.0], [1], [2], [9], [10], [11]])
+    >>> gm = GaussianMixture(2, random_state=0).fit(X)
+    >>> summarize(X, gm._parameters, gm._structure).n_parameters
+    5
     """
     def answer(joint, common):
         certainty = joint.max(0) - logsumexp(joint)

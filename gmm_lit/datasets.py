@@ -18,7 +18,7 @@ class Dataset:
     """
     Measurements, and what they are.
 
-    Attributes
+    Parameters
     ----------
     name : str
         Short name.
@@ -28,10 +28,15 @@ class Dataset:
         What each column is, with its unit in brackets.
     target : ndarray of shape (n_samples,), int64, or None
         Which group each row is known to belong to, as an index into `target_names`; None where nobody knows.
-    target_names : tuple of str
+    target_names : tuple of str, optional
         Names of the groups; empty where there are none.
-    description : str
+    description : str, optional
         Where the data come from.
+
+    Examples
+    --------
+    >>> Dataset("two rows", np.eye(2), ("x (m)", "y (m)"))
+    Dataset(name='two rows', feature_names=('x (m)', 'y (m)'), target_names=())
     """
 
     name: str
@@ -74,6 +79,11 @@ def load_faithful():
     The data are the `faithful` set of R. They come from W. Härdle, *Smoothing Techniques with Implementation in S*
     (Springer, 1991); a longer record of the same geyser is in A. Azzalini and A. W. Bowman, A look at some data on the
     Old Faithful geyser, *Applied Statistics* 39 (1990), 357-365.
+
+    Examples
+    --------
+    >>> load_faithful().data[:2].tolist()
+    [[3.6, 79.0], [1.8, 54.0]]
     """
     return Dataset(
         name="Old Faithful",
@@ -98,6 +108,12 @@ def load_iris():
     The data are the `iris` set of R. E. Anderson, The irises of the Gaspe Peninsula, *Bulletin of the American Iris
     Society* 59 (1935), 2-5; R. A. Fisher, The use of multiple measurements in taxonomic problems, *Annals of Eugenics*
     7 (1936), 179-188.
+
+    Examples
+    --------
+    >>> iris = load_iris()
+    >>> iris.data.shape, iris.target_names[iris.target[0]]
+    ((150, 4), 'setosa')
     """
     columns = _read_columns("iris")
     species = ("setosa", "versicolor", "virginica")
@@ -134,6 +150,11 @@ def load_diabetes():
 
     The editions give no units. Those here fit the size of the numbers: three hours at 120 mg/100 ml make an area of
     360 mg h/100 ml.
+
+    Examples
+    --------
+    >>> np.bincount(load_diabetes().target).tolist()
+    [76, 36, 33]
     """
     columns = _read_columns("diabetes")
     diagnoses = ("Normal", "Chemical", "Overt")

@@ -192,7 +192,14 @@ def log_density_tied(X, means, precision_cholesky):
 
 # %% ../nbs/01_densities.ipynb #3d2af3a5
 class FullMatrix:
-    """Symmetric matrices stored whole, (K, d, d); `U` are upper triangular factors."""
+    """Symmetric matrices stored whole, (K, d, d); `U` are upper triangular factors.
+
+    Examples
+    --------
+    >>> U = precision_cholesky(np.array([[[4.0, 0], [0, 1]]]))
+    >>> FullMatrix.covariance(U).tolist()
+    [[[4.0, 0.0], [0.0, 1.0]]]
+    """
 
     log_density = staticmethod(log_density_full)
     factor = staticmethod(precision_cholesky)
@@ -220,7 +227,13 @@ class FullMatrix:
 
 # %% ../nbs/01_densities.ipynb #13a308a4
 class DiagMatrix:
-    """Diagonal matrices stored as their diagonals, (K, d)."""
+    """Diagonal matrices stored as their diagonals, (K, d).
+
+    Examples
+    --------
+    >>> DiagMatrix.expand(np.array([[4.0, 1]]), 2).tolist()
+    [[[4.0, 0.0], [0.0, 1.0]]]
+    """
 
     log_density = staticmethod(log_density_diag)
 
@@ -249,7 +262,13 @@ class DiagMatrix:
 
 
 class SphericalMatrix(DiagMatrix):
-    """Multiples of the identity stored as one number each, (K,)."""
+    """Multiples of the identity stored as one number each, (K,).
+
+    Examples
+    --------
+    >>> SphericalMatrix.expand(np.array([4.0]), 2).tolist()
+    [[[4.0, 0.0], [0.0, 4.0]]]
+    """
 
     log_density = staticmethod(log_density_spherical)
 
@@ -280,8 +299,8 @@ def logsumexp(a, axis=0):
 
     Examples
     --------
-    >>> logsumexp(np.array([-1000.0, -1000.0])).round(4)
-    np.float64(-999.3069)
+    >>> round(float(logsumexp(np.array([-1000.0, -1000.0]))), 4)
+    -999.3069
     """
     a = np.asarray(a, float)
     largest = a.max(axis, keepdims=True)
@@ -299,7 +318,13 @@ def _ring(d):
 
 
 class FullForm(FullMatrix):
-    """`T(x) = [1, x, x_i x_j for i <= j]`, for symmetric matrices stored whole."""
+    """`T(x) = [1, x, x_i x_j for i <= j]`, for symmetric matrices stored whole.
+
+    Examples
+    --------
+    >>> FullForm.size(3), FullForm.pack(np.array([[[1.0, 2], [2, 3]]])).tolist()
+    (10, [[1.0, 3.0, 2.0]])
+    """
 
     def size(d): return 1 + d + d * (d + 1) // 2
 
@@ -343,7 +368,13 @@ class FullForm(FullMatrix):
 
 # %% ../nbs/01_densities.ipynb #184e456c
 class DiagForm(DiagMatrix):
-    """`T(x) = [1, x, x_i^2]`, for diagonal matrices."""
+    """`T(x) = [1, x, x_i^2]`, for diagonal matrices.
+
+    Examples
+    --------
+    >>> DiagForm.size(3), DiagForm.shape(3)
+    (7, (3,))
+    """
 
     def size(d): return 1 + 2 * d
     def filler(T, d): return lambda: np.multiply(T[1:1 + d], T[1:1 + d], out=T[1 + d:])
@@ -354,7 +385,13 @@ class DiagForm(DiagMatrix):
 
 
 class SphericalForm(SphericalMatrix):
-    """`T(x) = [1, x, sum of x_i^2]`, for multiples of the identity."""
+    """`T(x) = [1, x, sum of x_i^2]`, for multiples of the identity.
+
+    Examples
+    --------
+    >>> SphericalForm.size(3), SphericalForm.shape(3)
+    (5, ())
+    """
 
     def size(d): return 2 + d
     def filler(T, d): return lambda: np.einsum("in,in->n", T[1:1 + d], T[1:1 + d], out=T[1 + d])

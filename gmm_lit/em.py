@@ -34,6 +34,13 @@ def em_by_loops(X, weights, means, covariances, reg_covar=0.0):
         After the iteration.
     log_likelihood : float
         Mean over rows, of the parameters that came in.
+
+    Examples
+    --------
+    >>> X = np.array([[-1.0], [0], [4], [6]])
+    >>> weights, means, _, _ = em_by_loops(X, [0.5, 0.5], np.array([[0.0], [5]]), np.ones((2, 1, 1)))
+    >>> weights.round(3).tolist(), means.round(2).ravel().tolist()
+    ([0.5, 0.5], [-0.5, 5.0])
     """
     n, d = X.shape
     K = len(weights)
@@ -65,7 +72,7 @@ class Statistics:
         Where rows are measured from, for all components or for each.
     form : FullForm, DiagForm or SphericalForm
         How the products are laid out.
-    log_likelihood : float
+    log_likelihood : float, default 0.0
         Summed over the rows.
     total : array or None
         The products summed over rows and components, when `sums` has none (shared covariances).
@@ -75,6 +82,13 @@ class Statistics:
     counts, weights : array of shape (K,)
     offsets, means : array of shape (K, d)
         The means, measured from the centre and from zero.
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> one = Statistics(np.array([[2.0, 6, 20]]), np.zeros(1), DiagForm)
+    >>> (one + one).counts, (one + one).means
+    (array([4.]), array([[3.]]))
     """
     sums: np.ndarray
     center: np.ndarray
@@ -119,6 +133,12 @@ def scatter(stats):
     -------
     array
         In the shape of `stats.form`: (K, d, d), (K, d), or (K,) summed over features.
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> scatter(Statistics(np.array([[2.0, 6, 20]]), np.zeros(1), DiagForm))
+    array([[2.]])
     """
     d = stats.center.shape[-1]
     squares = stats.form.unpack(stats.sums[:, 1 + d:], d)
@@ -137,6 +157,12 @@ def pooled_scatter(stats):
     -------
     array
         In the shape of `stats.form`, without the components' axis.
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> pooled_scatter(Statistics(np.array([[2.0, 6, 20], [1, 0, 0]]), np.zeros(1), DiagForm))
+    array([2.])
     """
     if stats.total is None: return scatter(stats).sum(0)
     outer = stats.form.outer(stats.offsets)
@@ -144,7 +170,23 @@ def pooled_scatter(stats):
 
 # %% ../nbs/02_em.ipynb #27cd7d1f
 class Parameters(NamedTuple):
-    """What EM changes: the weights (K,), means (K, d), covariances, and their factors."""
+    """What EM changes.
+
+    Parameters
+    ----------
+    weights : array of shape (K,)
+    means : array of shape (K, d)
+    covariances : array
+        In the shape of the structure: (K, d, d), (K, d) or (K,), without K where one is shared.
+    precisions_cholesky : array
+        Their factors, in the same shape; see `gmm_lit.densities.precision_cholesky`.
+
+    Examples
+    --------
+    >>> start = Parameters(np.ones(1), np.zeros((1, 2)), np.ones((1, 2)), np.ones((1, 2)))
+    >>> start._replace(means=np.ones((1, 2))).means
+    array([[1., 1.]])
+    """
     weights: np.ndarray
     means: np.ndarray
     covariances: np.ndarray
@@ -152,7 +194,22 @@ class Parameters(NamedTuple):
 
 # %% ../nbs/02_em.ipynb #082ccccf
 class Run(NamedTuple):
-    """The course of one EM run."""
+    """The course of one EM run.
+
+    Parameters
+    ----------
+    params : Parameters
+        Those at its end.
+    log_likelihoods : list of float
+        Mean over rows, one for each iteration.
+    converged : bool
+        Whether the last change was smaller than `tol`.
+
+    Examples
+    --------
+    >>> Run(None, [-3.0, -2.5], False).log_likelihoods[-1]
+    -2.5
+    """
     params: Parameters
     log_likelihoods: list
     converged: bool
@@ -179,6 +236,13 @@ def em(step, params, tol=1e-3, max_iter=100, report=None, previous=-np.inf):
     -------
     Run
         `log_likelihoods[i]` belongs to the parameters before iteration i + 1.
+
+    Examples
+    --------
+    >>> half = lambda x: (x / 2, -x)                # any step that improves something
+    >>> run = em(half, 1.0, tol=0.1)
+    >>> run.log_likelihoods, run.converged
+    ([-1.0, -0.5, -0.25, -0.125, -0.0625], True)
     """
     log_likelihoods = []
     for iteration in range(1, max_iter + 1):

@@ -104,6 +104,11 @@ def as_precise(center, X):
     Returns
     -------
     array of shape (d,), float64
+
+    Examples
+    --------
+    >>> as_precise(np.array([0.1]), np.ones((2, 1), np.float32)) == np.float32(0.1)
+    array([ True])
     """
     return center.astype(np.float32).astype(float) if X.dtype == np.float32 else center
 
@@ -113,6 +118,14 @@ def stride(n_rows):
 
     A power of two, so that somebody who reads rows and does not know how many will come can leave
     out every other one whenever there are too many, and ends with the same rows.
+
+    Parameters
+    ----------
+    n_rows : int
+
+    Returns
+    -------
+    int
 
     Examples
     --------
@@ -141,6 +154,12 @@ class Rows:
         The number of rows, or the sum of their weights.
     spaces : dict
         Workspaces of former visits, to be used again.
+
+    Examples
+    --------
+    >>> rows = Rows(np.arange(8.0).reshape(4, 2), np.array([1.0, 1, 1, 2]))
+    >>> rows.center, rows.weight_sum
+    (array([3., 4.]), 5.0)
     """
 
     def __init__(self, X, sample_weight=None):
@@ -194,7 +213,12 @@ class _Blas:
 
 @contextmanager
 def one_blas_thread():
-    """BLAS computes in the calling thread only, until the last of concurrent users leaves."""
+    """BLAS computes in the calling thread only, until the last of concurrent users leaves.
+
+    Examples
+    --------
+    >>> with one_blas_thread(): product = np.eye(2) @ np.eye(2)
+    """
     with _Blas.lock:
         if _Blas.users == 0:
             _Blas.controller = _Blas.controller or ThreadpoolController()
@@ -214,12 +238,38 @@ if hasattr(os, "register_at_fork"): os.register_at_fork(after_in_child=_after_fo
 
 # %% ../nbs/02b_engine.ipynb #6465b9c4
 def cores():
-    """The cores that this process may use."""
+    """The cores that this process may use.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> cores() >= 1
+    True
+    """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
 
 def chunk_size(n_rows, size):
-    """Rows in a chunk: so many blocks of `size` that there are at most 32 chunks."""
+    """Rows in a chunk: so many blocks of `size` that there are at most 32 chunks.
+
+    Parameters
+    ----------
+    n_rows : int
+    size : int
+        Rows in a block.
+
+    Returns
+    -------
+    int
+
+    Examples
+    --------
+    >>> chunk_size(1000, 256), chunk_size(1_000_000, 256)
+    (256, 31488)
+    """
     return size * -(-n_rows // (32 * size))
 
 
@@ -239,6 +289,11 @@ def add_up(work, n_rows, size, n_jobs=None):
     Returns
     -------
     tuple
+
+    Examples
+    --------
+    >>> add_up(lambda start, stop: (stop - start, 1), 1000, 256)      # the rows, and the chunks
+    (1000, 4)
     """
     step = chunk_size(n_rows, size)
     starts = range(0, n_rows, step)
@@ -276,6 +331,13 @@ class Workspace:
     joint, resp : array of shape (K, size)
         They may be the same array.
     scratch : array of shape (3, size)
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> space = Workspace(3, 2, 4, DiagForm)
+    >>> space.load(np.arange(8.0).reshape(4, 2), np.zeros((2, 1))).T[:, 1]      # T(x) of the second row
+    array([1., 2., 3., 4., 9.])
     """
 
     def __init__(self, n_components, n_features, size, form=None, dtype=float):
@@ -323,6 +385,14 @@ class ProductKernel:
         None for a kernel that sums and does not judge.
     dtype : numpy.float32 or float, default float
         In what it computes within a block.
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> X = np.array([[0.0, 1], [2, 5]])
+    >>> kernel = ProductKernel(np.zeros(2), DiagForm, 1)
+    >>> kernel.sums(np.ones((1, 2)), X, kernel.load(X, kernel.workspace(2)))
+    array([[ 2.,  2.,  6.,  4., 26.]])
     """
 
     def __init__(self, center, form, n_components, shared=False, params=None, dtype=float):
@@ -407,6 +477,13 @@ class CenteredKernel:
         None for a kernel that sums and does not judge.
     shared : bool, default False
         One covariance for all components.
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> kernel = CenteredKernel(np.array([[1.0, 3]]), DiagForm)
+    >>> kernel.sums(np.ones((1, 2)), np.array([[0.0, 1], [2, 5]]), None)
+    array([[2., 0., 0., 2., 8.]])
     """
 
     def __init__(self, centers, form, params=None, shared=False):
@@ -467,6 +544,11 @@ def largest_loss(dtype):
     float
         In float64 an error of 1e-9 is allowed. In float32, whose rounding is 5e8 times
         coarser, an error of 1e-3 is, which is this much by the measure of float64.
+
+    Examples
+    --------
+    >>> largest_loss(float)
+    1e-09
     """
     return 1e-3 * EPS / float(np.finfo(np.float32).eps) if dtype == np.float32 else 1e-9
 
@@ -485,6 +567,12 @@ def summing_kernel(center, form, n_components, shared=False):
     -------
     ProductKernel or CenteredKernel
         The latter where `T` would be very long.
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> type(summing_kernel(np.zeros(2), DiagForm, 3)).__name__
+    'ProductKernel'
     """
     if form.size(len(center)) <= WIDEST: return ProductKernel(center, form, n_components, shared)
     return CenteredKernel(np.tile(center, (n_components, 1)), form)
@@ -505,6 +593,15 @@ def choose_kernel(params, center, form, shared=False, dtype=float):
     Returns
     -------
     ProductKernel or CenteredKernel
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> params = Parameters(np.ones(1), np.zeros((1, 2)), np.ones((1, 2)), np.ones((1, 2)))
+    >>> type(choose_kernel(params, np.zeros(2), DiagForm)).__name__
+    'ProductKernel'
+    >>> type(choose_kernel(params, np.full(2, 1e6), DiagForm)).__name__      # a centre so far away loses digits
+    'CenteredKernel'
     """
     if form.size(len(center)) <= WIDEST:
         kernel = ProductKernel(center, form, len(params.weights), shared, params)
@@ -535,6 +632,13 @@ def visit(X, kernel, consume, n_jobs=None, spaces=None):
     Returns
     -------
     tuple
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> kernel = summing_kernel(np.zeros(2), DiagForm, 1)
+    >>> visit(np.ones((5, 2)), kernel, lambda block, X, loaded: (len(X), X.sum(0)))
+    (5, array([5., 5.]))
     """
     if hasattr(X, "visit"): return X.visit(kernel, consume, n_jobs, spaces)
     size, consume_each = in_blocks(kernel, consume, len(X), spaces)
@@ -549,11 +653,27 @@ def visit(X, kernel, consume, n_jobs=None, spaces=None):
 def in_blocks(kernel, consume, n_rows, spaces=None):
     """The rows of a block, and a function that goes through blocks with a workspace that is idle.
 
+    Parameters
+    ----------
+    kernel : ProductKernel or CenteredKernel
+    consume : callable
+        As in `visit`.
+    n_rows : int
+    spaces : dict or None
+        Workspaces that are idle.
+
     Returns
     -------
     size : int
     consume_each : callable
         Of pairs `(block, rows)`; yields what `consume` says of each.
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> size, consume_each = in_blocks(summing_kernel(np.zeros(2), DiagForm, 1), lambda block, X, loaded: len(X), 5)
+    >>> size, list(consume_each([(slice(0, 5), np.ones((5, 2)))]))
+    (5, [5])
     """
     K, P = kernel.shape
     size = min(block_size(P, K, np.dtype(kernel.dtype).itemsize), n_rows)
@@ -584,6 +704,14 @@ def e_step(rows, kernel, n_jobs=None):
     Returns
     -------
     Statistics
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> rows = Rows(np.array([[-1.0], [1], [9], [11]]))
+    >>> params = Parameters(np.full(2, 0.5), np.array([[0.0], [10]]), np.ones((2, 1)), np.ones((2, 1)))
+    >>> e_step(rows, choose_kernel(params, rows.center, DiagForm)).counts.round(6)
+    array([2., 2.])
     """
     weight = rows.sample_weight
 
@@ -612,6 +740,14 @@ def sum_under(rows, kernel, resp, n_jobs=None):
     -------
     Statistics
         With a log-likelihood of zero: nothing was judged.
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> rows = Rows(np.array([[-1.0], [1], [9], [11]]))
+    >>> resp = lambda block: np.repeat(np.eye(2), 2, axis=1)[:, block]
+    >>> sum_under(rows, summing_kernel(rows.center, DiagForm, 2), resp).means.ravel()
+    array([ 0., 10.])
     """
     def consume(block, X, loaded):
         r = resp(block)
@@ -645,6 +781,16 @@ def m_step(stats, structure, reg_covar, second_look, dtype=float, previous=None)
     ------
     ValueError
         If a covariance is not positive definite and no loss of digits is to blame.
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> from gmm_lit.covariances import Diag
+    >>> rows = Rows(np.array([[-1.0], [1], [9], [11]]))
+    >>> resp = lambda block: np.repeat(np.eye(2), 2, axis=1)[:, block]
+    >>> stats = sum_under(rows, summing_kernel(rows.center, DiagForm, 2), resp)
+    >>> m_step(stats, Diag, 0.0, None).covariances.ravel()
+    array([1., 1.])
     """
     try:
         params = structure.m_step(stats, reg_covar, previous)
@@ -672,6 +818,15 @@ def em_step(rows, params, structure, reg_covar=0.0, n_jobs=None):
         After the iteration.
     log_likelihood : float
         Mean over rows, of the parameters that came in.
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> rows = Rows(np.array([[-1.0], [1], [9], [11]]))
+    >>> params = Parameters(np.full(2, 0.5), np.array([[0.0], [10]]), np.ones((2, 1)), np.ones((2, 1)))
+    >>> new, log_likelihood = em_step(rows, params, Diag)
+    >>> new.means.round(6).ravel(), round(float(log_likelihood), 4)
+    (array([ 0., 10.]), -2.1121)
     """
     form, shared = structure.form, structure.shared
     kernel = choose_kernel(params, rows.center, form, shared, rows.X.dtype)
@@ -698,6 +853,13 @@ def start_from(rows, resp, structure, n_components, reg_covar=0.0, n_jobs=None):
     Returns
     -------
     Parameters
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> resp = lambda block: np.repeat(np.eye(2), 2, axis=1)[:, block]
+    >>> start_from(Rows(np.array([[-1.0], [1], [9], [11]])), resp, Diag, 2).means.ravel()
+    array([ 0., 10.])
     """
     form = structure.form
     kernel = summing_kernel(rows.center, form, n_components, structure.shared)
@@ -721,6 +883,16 @@ def keep_in(out, n_rows, answers):
     -------
     array
         A memory map if `out` is a path.
+
+    Raises
+    ------
+    ValueError
+        If `out` has another shape.
+
+    Examples
+    --------
+    >>> keep_in(None, 3, [np.zeros(2), np.ones(1)])
+    array([0., 0., 1.])
     """
     start = 0
     for answer in answers:
@@ -735,7 +907,26 @@ def keep_in(out, n_rows, answers):
 
 
 def judge(X, params, structure):
-    """The kernel that judges rows of which nothing is known: it measures from the heaviest component's mean."""
+    """The kernel that judges rows of which nothing is known: it measures from the heaviest component's mean.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    params : Parameters
+    structure : object
+        With `form` and `shared`.
+
+    Returns
+    -------
+    ProductKernel or CenteredKernel
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> params = Parameters(np.ones(1), np.ones((1, 2)), np.ones((1, 2)), np.ones((1, 2)))
+    >>> judge(np.zeros((3, 2)), params, Diag).center
+    array([1., 1.])
+    """
     center = as_precise(params.means[params.weights.argmax()], X)
     return choose_kernel(params, center, structure.form, structure.shared, X.dtype)
 
@@ -759,6 +950,18 @@ def for_each_row(X, params, structure, out, answer, n_jobs=None):
     -------
     array
         `out`.
+
+    Raises
+    ------
+    TypeError
+        If the rows are on a cluster.
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> params = Parameters(np.full(2, 0.5), np.array([[0.0], [10]]), np.ones((2, 1)), np.ones((2, 1)))
+    >>> for_each_row(np.array([[1.0], [8]]), params, Diag, np.empty(2, int), lambda joint, common: joint.argmax(0))
+    array([0, 1])
     """
     if not getattr(X, "in_this_process", True): raise TypeError("Rows on a cluster cannot be asked this: use score or predict.")
     kernel = judge(X, params, structure)
@@ -807,13 +1010,41 @@ def score_rows(X, params, structure, n_jobs=None):
     Returns
     -------
     array of shape (n,)
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> params = Parameters(np.ones(1), np.zeros((1, 2)), np.ones((1, 2)), np.ones((1, 2)))
+    >>> score_rows(np.array([[0.0, 0], [1, 1]]), params, Diag).round(4)
+    array([-1.8379, -2.8379])
     """
     answer = lambda joint, common: softmax(joint) + common()
     return for_each_row(X, params, structure, np.empty(len(X)), answer, n_jobs)
 
 
 def mean_log_density(X, params, structure, n_jobs=None, sample_weight=None):
-    """The (weighted) mean of the rows' log-densities, with no array of all of them: float. Parameters as in `score_rows`."""
+    """The (weighted) mean of the rows' log-densities, with no array of all of them.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    params : Parameters
+    structure : object
+        With `form` and `shared`.
+    n_jobs : int or None
+    sample_weight : array of shape (n,) or None
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> params = Parameters(np.ones(1), np.zeros((1, 2)), np.ones((1, 2)), np.ones((1, 2)))
+    >>> round(mean_log_density(np.array([[0.0, 0], [1, 1]]), params, Diag), 4)
+    -2.3379
+    """
     kernel = judge(X, params, structure)
 
     def consume(block, rows, loaded):
@@ -824,12 +1055,53 @@ def mean_log_density(X, params, structure, n_jobs=None, sample_weight=None):
 
 
 def responsibilities(X, params, structure, n_jobs=None):
-    """The responsibilities (2.2), rows first: (n, K). Parameters as in `score_rows`."""
+    """The responsibilities (2.2), rows first.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    params : Parameters
+    structure : object
+        With `form` and `shared`.
+    n_jobs : int or None
+
+    Returns
+    -------
+    array of shape (n, K)
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> params = Parameters(np.full(2, 0.5), np.array([[0.0], [2]]), np.ones((2, 1)), np.ones((2, 1)))
+    >>> responsibilities(np.array([[1.0], [0]]), params, Diag).round(4)
+    array([[0.5   , 0.5   ],
+           [0.8808, 0.1192]])
+    """
     def answer(joint, common): softmax(joint, floor=-np.inf); return joint.T
     return for_each_row(X, params, structure, np.empty((len(X), len(params.weights))), answer, n_jobs)
 
 
 
 def most_likely(X, params, structure, n_jobs=None):
-    """The component with the largest responsibility: (n,). Parameters as in `score_rows`."""
+    """The component with the largest responsibility, for each row.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    params : Parameters
+    structure : object
+        With `form` and `shared`.
+    n_jobs : int or None
+
+    Returns
+    -------
+    array of int of shape (n,)
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> params = Parameters(np.full(2, 0.5), np.array([[0.0], [2]]), np.ones((2, 1)), np.ones((2, 1)))
+    >>> most_likely(np.array([[0.0], [3]]), params, Diag)
+    array([0, 1])
+    """
     return for_each_row(X, params, structure, np.empty(len(X), int), lambda joint, common: place_of_largest(joint), n_jobs)

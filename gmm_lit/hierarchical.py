@@ -33,6 +33,11 @@ class Ward:
     References
     ----------
     Ward (1963), Hierarchical grouping to optimize an objective function.
+
+    Examples
+    --------
+    >>> Ward(None, None).cost(np.array([4.0, 1]), np.array([3, 2]))
+    array([4., 1.])
     """
     form = SphericalForm
 
@@ -44,7 +49,22 @@ class Ward:
 
 # %% ../nbs/04b_hierarchical.ipynb #cc005fc8
 def mean_variance(Z, weight):
-    """The variance of centred rows `Z` (N, d) with `weight` (N,), averaged over features; not zero."""
+    """The variance of centred rows, averaged over features; never zero.
+
+    Parameters
+    ----------
+    Z : array of shape (N, d)
+    weight : array of shape (N,)
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> float(mean_variance(np.array([[-1.0, 2], [1, -2]]), np.ones(2)))
+    2.5
+    """
     return max((weight @ (Z * Z)).sum() / Z.size, np.finfo(float).tiny)
 
 
@@ -53,9 +73,23 @@ class Ellipsoids:
 
     Parameters and attributes as in `Ward`.
 
+    Attributes are as in `Ward`.
+
+    Parameters
+    ----------
+    Z : array of shape (N, d)
+        Scaled rows: see `principal_axes`.
+    weight : array of shape (N,)
+
     References
     ----------
     Banfield and Raftery (1993), Model-based Gaussian and non-Gaussian clustering.
+
+    Examples
+    --------
+    >>> Z = np.array([[-1.0, 1], [1, -1], [1, 1], [-1, -1]])
+    >>> Ellipsoids(Z, np.ones(4)).cost(np.zeros((1, 2, 2)), np.ones(1)).round(3)      # a single row
+    array([-4.605])
     """
     form, loan = FullForm, 0.1
 
@@ -84,6 +118,13 @@ def agglomerate(Z, weight, criterion):
         broken by the order of the rows.
     rises : array of shape (N - 1,)
         By how much each merge raises the criterion.
+
+    Examples
+    --------
+    >>> Z = np.array([[0.0], [1], [9]])
+    >>> merges, rises = agglomerate(Z, np.ones(3), Ward(Z, np.ones(3)))
+    >>> merges.tolist(), rises.round(3).tolist()
+    ([[0, 1], [0, 2]], [0.5, 48.167])
     """
     N, form = len(Z), criterion.form
     n, means, W = weight.astype(float), Z.copy(), form.outer(np.zeros_like(Z))
@@ -163,6 +204,12 @@ def principal_axes(X, weight):
     ----------
     Scrucca and Raftery (2015), Improved initialisation of model-based clustering using
     Gaussian hierarchical partitions.
+
+    Examples
+    --------
+    >>> center, matrix = principal_axes(np.array([[0.0, 5], [2, 5], [4, 5]]), np.ones(3))
+    >>> center, matrix.shape                            # the second feature does not vary
+    (array([2., 5.]), (2, 1))
     """
     freedom = max(len(X) - 1, 1)
     center = weight @ X / weight.sum()
@@ -263,9 +310,23 @@ class Traces:
 
     Parameters and attributes as in `Ward`.
 
+    Attributes are as in `Ward`.
+
+    Parameters
+    ----------
+    Z : array of shape (N, d)
+        Scaled rows: see `principal_axes`.
+    weight : array of shape (N,)
+
     References
     ----------
     Fraley (1998), Algorithms for model-based Gaussian hierarchical clustering.
+
+    Examples
+    --------
+    >>> Z = np.array([[-1.0, 1], [1, -1], [1, 1], [-1, -1]])
+    >>> Traces(Z, np.ones(4)).cost(np.eye(2)[None], np.ones(1)).round(3)
+    array([1.824])
     """
     form = FullForm
 

@@ -70,6 +70,12 @@ def kmeans_plusplus(rows, n_components, rng):
     References
     ----------
     Arthur and Vassilvitskii (2007), k-means++: the advantages of careful seeding.
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[0.0], [0], [9], [9]]))
+    >>> sorted(kmeans_plusplus(rows, 2, np.random.default_rng(0)).ravel().tolist())
+    [0.0, 9.0]
     """
     weight, Z = rows.sample_weight, rows.X - rows.center
     if weight is None or not weight.any(): weight = np.ones(len(Z))
@@ -105,6 +111,11 @@ def spheres(centers):
     -------
     Parameters
         Of the structure `EqualSpheres`.
+
+    Examples
+    --------
+    >>> spheres(np.array([[0.0, 0], [3, 4]])).covariances
+    array(25.)
     """
     gaps = [((centers - c) ** 2).sum(1) for c in centers]
     variance = max(min((gap[gap > 0].min() for gap in gaps if gap.any()), default=1.0), 1e-290)
@@ -130,6 +141,12 @@ def kmeans_step(rows, centers, n_jobs=None):
         Of the rows nearest to each centre; NaN where there are none.
     inertia : float
         Weighted sum of squared distances from the old centres, by equation (4.2).
+
+    Examples
+    --------
+    >>> means, inertia = kmeans_step(Rows(np.array([[0.0], [2], [9]])), np.array([[0.0], [9]]))
+    >>> means.ravel(), float(inertia)
+    (array([1., 9.]), 4.0)
     """
     if isinstance(rows.X, np.ndarray) and rows.X.size * len(centers) <= FEW: return _step_by_definition(rows, centers)
     bells = spheres(centers)
@@ -162,7 +179,22 @@ def _step_by_definition(rows, centers):
 
 # %% ../nbs/04_initializers.ipynb #dae2c223
 def chances(rows):
-    """The probabilities (n,) of rows to be drawn, in proportion to their weights; None if all are alike."""
+    """The probabilities of rows to be drawn, in proportion to their weights.
+
+    Parameters
+    ----------
+    rows : Rows
+
+    Returns
+    -------
+    array of shape (n,), or None
+        None if all are alike.
+
+    Examples
+    --------
+    >>> chances(Rows(np.zeros((2, 1)), np.array([1.0, 3])))
+    array([0.25, 0.75])
+    """
     weight = rows.sample_weight
     return None if weight is None or not weight.any() else weight / weight.sum()
 
@@ -191,6 +223,12 @@ def lloyd(rows, centers, rng, n_jobs=None, tol=1e-4, max_iter=300):
     References
     ----------
     Lloyd (1982), Least squares quantization in PCM.
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[0.0], [2], [9], [11]]))
+    >>> lloyd(rows, np.array([[0.0], [2]]), np.random.default_rng(0))[0].ravel()
+    array([ 1., 10.])
     """
     inertias = []
     small = tol * np.var(np.asarray(rows.X[::-(-len(rows.X) // 1000)], float), axis=0).mean()
@@ -220,6 +258,11 @@ def thin_out(rows, n_components, rng):
     -------
     Rows
         `rows` themselves if they are not more than that.
+
+    Examples
+    --------
+    >>> len(thin_out(Rows(np.zeros((20_000, 1))), 2, np.random.default_rng(0)).X)
+    8192
     """
     n, size = len(rows.X), max(SAMPLE_ROWS, ROWS_A_CENTER * n_components)
     if n <= size: return rows
@@ -239,6 +282,11 @@ def nearest(rows, centers, n_jobs=None):
     Returns
     -------
     array of shape (n,)
+
+    Examples
+    --------
+    >>> nearest(Rows(np.array([[0.0], [2], [9]])), np.array([[0.0], [9]]))
+    array([0, 0, 1])
     """
     return most_likely(rows.X, spheres(centers), EqualSpheres, n_jobs)
 
@@ -256,6 +304,11 @@ def weigh_centers(rows, centers):
     -------
     worth : array of shape (K,)
     labels : array of shape (n,)
+
+    Examples
+    --------
+    >>> weigh_centers(Rows(np.array([[0.0], [2], [9]])), np.array([[1.0], [9]]))
+    (array([128.,  64.]), array([0, 0, 1]))
     """
     K, C, labels, losses = len(centers), centers - rows.center, [], []
     for start in range(0, len(rows.X), 4096):
@@ -286,6 +339,13 @@ def longest_axes(rows, centers, labels, rng):
     stretch : array of shape (K,)
     axes : array of shape (K, d)
         One standard deviation long.
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[-2.0, 0], [2, 0], [0, 1], [0, -1]]))
+    >>> stretch, axes = longest_axes(rows, np.zeros((1, 2)), np.zeros(4, int), np.random.default_rng(0))
+    >>> np.abs(axes).round(1)
+    array([[1.4, 0. ]])
     """
     order = labels.argsort(kind="stable")
     labels, weight = labels[order], np.ones(len(order)) if rows.sample_weight is None else rows.sample_weight[order]
@@ -319,6 +379,13 @@ def move_centers(rows, centers, rng, n_jobs=None):
     References
     ----------
     Fritzke (2020), The k-means algorithm: breathing k-means.
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[0.0], [2], [9], [11], [20], [22]]))
+    >>> centers = move_centers(rows, np.array([[0.0], [2], [15]]), np.random.default_rng(0))
+    >>> sorted(centers.ravel().tolist())
+    [1.0, 10.0, 21.0]
     """
     K, failures, alone = len(centers), 0, False
     centers, inertias = lloyd(rows, centers, rng, n_jobs, max_iter=8)
@@ -352,6 +419,12 @@ def kmeans(rows, n_components, rng, n_jobs=None):
     Returns
     -------
     array of shape (n_components, d)
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[0.0], [2], [9], [11]]))
+    >>> sorted(kmeans(rows, 2, np.random.default_rng(0)).ravel().tolist())
+    [1.0, 10.0]
     """
     sample = thin_out(rows, n_components, rng)
     centers = kmeans_plusplus(sample, n_components, rng)
@@ -385,14 +458,34 @@ INITIALIZERS = {"kmeans": _by_kmeans, "k-means++": _by_seeds,
 
 # %% ../nbs/04_initializers.ipynb #a1c04e12
 class InitializationError(ValueError):
-    """Raised when an array or function given as `init_params` is no start; another try would not help."""
+    """Raised when an array or function given as `init_params` is no start; another try would not help.
+
+    Examples
+    --------
+    >>> issubclass(InitializationError, ValueError)
+    True
+    """
 
 
 CERTAIN = set()                                               # names of initialisers that draw nothing
 
 
 def is_certain(init_params):
-    """Whether a start leaves nothing to chance, so that another try would be the same."""
+    """Whether a start leaves nothing to chance, so that another try would be the same.
+
+    Parameters
+    ----------
+    init_params : str, array_like or callable
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> is_certain("kmeans"), is_certain([0, 1, 0])
+    (False, True)
+    """
     if isinstance(init_params, str): return init_params in CERTAIN
     return not callable(init_params)
 
@@ -403,6 +496,15 @@ def check_init_params(init_params):
     Parameters
     ----------
     init_params : str, callable or array_like
+
+    Raises
+    ------
+    ValueError
+        If it is none of these.
+
+    Examples
+    --------
+    >>> check_init_params("kmeans")
     """
     if isinstance(init_params, str): known = init_params in INITIALIZERS
     else: known = callable(init_params) or np.iterable(init_params)
@@ -495,6 +597,13 @@ def initialize(init_params, rows, n_components, rng, n_jobs=None, **model):
         If there is no initialiser of that name.
     InitializationError
         If an array is not what it may be.
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[0.0], [2], [9], [11]]))
+    >>> initialize([0, 0, 1, 1], rows, 2, np.random.default_rng(0))(slice(1, 3))
+    array([[1., 0.],
+           [0., 1.]])
     """
     check_init_params(init_params)
     if isinstance(init_params, str):
@@ -536,6 +645,14 @@ def best_short_run(rows, starts, n_iter, structure, n_components, reg_covar, n_j
     ------
     ValueError
         If every run failed.
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[0.0], [1], [2], [9], [10], [11]]))
+    >>> starts = [initialize(labels, rows, 2, None) for labels in ([0, 1, 0, 1, 0, 1], [0, 0, 0, 1, 1, 1])]
+    >>> number, run = best_short_run(rows, starts, 3, Full, 2, 1e-6)
+    >>> number, run.params.means.round(3).ravel()
+    (1, array([ 1., 10.]))
     """
     best, failed = None, None
     step = lambda params: em_step(rows, params, structure, reg_covar, n_jobs)
@@ -587,6 +704,13 @@ def short_runs(rows, n_components, rng, n_jobs=None, structure=Full, reg_covar=1
     ----------
     Biernacki, Celeux and Govaert (2003), Choosing starting values for the EM algorithm for
     getting the highest likelihood in multivariate Gaussian mixture models.
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[0.0], [1], [2], [9], [10], [11]]))
+    >>> resp = short_runs(rows, 2, np.random.default_rng(0))(slice(0, 6))
+    >>> resp.shape, sorted(resp.argmax(0).tolist())
+    ((2, 6), [0, 0, 0, 1, 1, 1])
     """
     sample = thin_out(rows, n_components, rng)
     starts = (initialize("k-means++", sample, n_components, rng, n_jobs) for _ in range(SHORT_RUNS))
@@ -613,6 +737,13 @@ def judged_kmeans(rows, n_components, rng, n_jobs=None, structure=Full, reg_cova
     Returns
     -------
     array of shape (n,)
+
+    Examples
+    --------
+    >>> rows = Rows(np.array([[0.0], [1], [2], [9], [10], [11]]))
+    >>> labels = judged_kmeans(rows, 2, np.random.default_rng(0))
+    >>> np.unique(labels, return_counts=True)[1]
+    array([3, 3])
     """
     first = kmeans(rows, n_components, rng, n_jobs)
     labels = nearest(rows, first, n_jobs)

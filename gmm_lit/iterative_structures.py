@@ -32,10 +32,10 @@ def equal_shape(W, N, form, volumes=None, tol=SHAPE_TOL, max_iter=SHAPE_STEPS):
     form : DiagForm or FullForm
     volumes : array of shape (K,) or None
         Where to start. The result does not depend on it.
-    tol : float
+    tol : float, default 1e-09
         Stop after a step that promised a smaller gain in the mean log-likelihood of a row. What is left
         to gain after it is of the order of the square of that.
-    max_iter : int
+    max_iter : int, default 100
 
     Returns
     -------
@@ -50,6 +50,13 @@ def equal_shape(W, N, form, volumes=None, tol=SHAPE_TOL, max_iter=SHAPE_STEPS):
     References
     ----------
     Celeux and Govaert (1995), Gaussian parsimonious clustering models: what (3.12) does.
+
+    Examples
+    --------
+    >>> W = np.array([[8.0, 2], [1, 1]])
+    >>> C = equal_shape(W, np.ones(2), DiagForm)
+    >>> (C[:, 0] / C[:, 1]).round(4).tolist()
+    [2.0, 2.0]
     """
     K, d, n, tiny = len(N), W.shape[1], N.sum(), np.finfo(float).tiny
     sizes = form.diagonal(W).mean(1) / N
@@ -92,24 +99,48 @@ def _volumes(params, form):
 
 
 class EqualShape(Constrained):
-    """All components have the same shape, in axes that the storage allows, and their own volumes."""
+    """All components have the same shape, in axes that the storage allows, and their own volumes.
+
+    Examples
+    --------
+    >>> issubclass(VEI, EqualShape), issubclass(VEE, EqualShape)
+    (True, True)
+    """
 
     @classmethod
     def covariances(cls, W, N, previous=None): return equal_shape(W, N, cls.form, _volumes(previous, cls.form))
 
 
 class VEI(EqualShape):
-    """Bells along the features' axes with the same shape, each with its own volume; (3.13)."""
+    """Bells along the features' axes with the same shape, each with its own volume; (3.13).
+
+    Examples
+    --------
+    >>> VEI.shape(3, 2), VEI.n_parameters(3, 2)
+    ((3, 2), 12)
+    """
     names, form = ("VEI",), DiagForm
 
 
 class VEE(EqualShape):
-    """All components have the same shape and tilt, each has its own volume; equation (3.13)."""
+    """All components have the same shape and tilt, each has its own volume; equation (3.13).
+
+    Examples
+    --------
+    >>> VEE.shape(3, 2), VEE.n_parameters(3, 2)
+    ((3, 2, 2), 13)
+    """
     names, form = ("VEE",), FullForm
 
 
 class VEV(OwnAxes):
-    """All components have the same shape, each has its own volume and tilt; (3.9) and (3.13)."""
+    """All components have the same shape, each has its own volume and tilt; (3.9) and (3.13).
+
+    Examples
+    --------
+    >>> VEV.shape(3, 2), VEV.n_parameters(3, 2)
+    ((3, 2, 2), 15)
+    """
     names = ("VEV",)
 
     @staticmethod
@@ -117,18 +148,70 @@ class VEV(OwnAxes):
 
 # %% ../nbs/03b_iterative_structures.ipynb #c9c0289e
 def each_its_own(s, N):
-    """Variances (..., K, d) along common axes for VVE; equation (3.6)."""
+    """Variances along common axes for VVE; equation (3.6).
+
+    Parameters
+    ----------
+    s : array of shape (..., K, d)
+        Scatters along the axes.
+    N : array of shape (K,)
+
+    Returns
+    -------
+    array of shape (..., K, d)
+
+    Examples
+    --------
+    >>> each_its_own(np.array([[4.0, 2], [9, 3]]), np.array([2.0, 3])).tolist()
+    [[2.0, 1.0], [3.0, 1.0]]
+    """
     return s / N[:, None]
 
 
 def own_shapes(s, N):
-    """Variances (..., K, d) along common axes for EVE; equation (3.8)."""
+    """Variances along common axes for EVE; equation (3.8).
+
+    Parameters
+    ----------
+    s : array of shape (..., K, d)
+        Scatters along the axes.
+    N : array of shape (K,)
+
+    Returns
+    -------
+    array of shape (..., K, d)
+        With the same product for all components.
+
+    Examples
+    --------
+    >>> own_shapes(np.array([[4.0, 1], [1, 1]]), np.ones(2)).prod(1).round(6).tolist()
+    [2.25, 2.25]
+    """
     roots = np.exp(np.log(s).mean(-1, keepdims=True))
     return s * (roots.sum(-2, keepdims=True) / (N.sum() * roots))
 
 
 class Along(NamedTuple):
-    """Axes `D`, the scatters along them, their diagonals, the variances, and (3.15)."""
+    """What there is to see along some axes.
+
+    Parameters
+    ----------
+    D : array of shape (..., d, d)
+        The axes, as columns.
+    S : array of shape (..., K, d, d)
+        The scatters along them.
+    s : array of shape (..., K, d)
+        Their diagonals.
+    v : array of shape (..., K, d)
+        The variances.
+    height : array of shape (...)
+        Equation (3.15).
+
+    Examples
+    --------
+    >>> Along(np.eye(2), None, None, np.ones((1, 2)), 0.0).v
+    array([[1., 1.]])
+    """
     D: np.ndarray
     S: np.ndarray
     s: np.ndarray
@@ -137,7 +220,26 @@ class Along(NamedTuple):
 
 
 def along(D, W, N, rule):
-    """Look along the axes `D` (..., d, d), one choice or many, at scatters `W` (K, d, d); returns `Along`."""
+    """Look along axes, one choice of them or many, at scatters.
+
+    Parameters
+    ----------
+    D : array of shape (..., d, d)
+        The axes, as columns.
+    W : array of shape (K, d, d)
+    N : array of shape (K,)
+    rule : callable
+        `rule(s, N)` gives variances (K, d) from scatters along the axes.
+
+    Returns
+    -------
+    Along
+
+    Examples
+    --------
+    >>> along(np.eye(2), np.array([[[4.0, 1], [1, 2]]]), np.ones(1), each_its_own).v
+    array([[4., 2.]])
+    """
     D = D[..., None, :, :]
     S = D.swapaxes(-1, -2) @ W @ D
     s = S.diagonal(axis1=-2, axis2=-1)
@@ -153,7 +255,25 @@ def _pairs(d): return np.triu_indices(d, 1)
 
 @np.errstate(all="ignore")                                    # where a variance is next to nothing; it will be refused
 def slopes(at, n):
-    """Slope (3.17) and expected curvature (3.18) for each pair of axes: two arrays (..., d(d-1)/2)."""
+    """Slope (3.17) and expected curvature (3.18) for each pair of axes.
+
+    Parameters
+    ----------
+    at : Along
+    n : float
+        Rows in all: no curvature is less than a billionth of this.
+
+    Returns
+    -------
+    slopes : array of shape (..., d(d-1)/2)
+    curvatures : array of shape (..., d(d-1)/2)
+
+    Examples
+    --------
+    >>> at = along(np.eye(2), np.array([[[4.0, 0], [0, 2]]]), np.ones(1), each_its_own)
+    >>> slopes(at, 1)[0] == 0                          # the scatter's own axes: nothing to gain
+    array([ True])
+    """
     i, j = _pairs(at.D.shape[-1])
     precisions = 1 / at.v
     E, H = np.einsum("...kij,...ki->...ij", at.S, precisions), precisions.swapaxes(-1, -2) @ at.s
@@ -163,7 +283,24 @@ def slopes(at, n):
 
 
 def turn(D, angles):
-    """The axes `D` (..., d, d) turned by an angle (to second order) for each pair of them."""
+    """Axes, turned by an angle (to second order) for each pair of them.
+
+    Parameters
+    ----------
+    D : array of shape (..., d, d)
+    angles : array of shape (..., d(d-1)/2)
+        In radians.
+
+    Returns
+    -------
+    array of shape (..., d, d)
+
+    Examples
+    --------
+    >>> D = turn(np.eye(2), np.array([0.1]))
+    >>> np.allclose(D @ D.T, np.eye(2))
+    True
+    """
     i, j = _pairs(D.shape[-1])
     half, eye = np.zeros(D.shape), np.eye(D.shape[-1])
     half[..., i, j] = angles / 2
@@ -186,10 +323,10 @@ def find_axes(D, W, N, rule, tol=AXES_TOL, max_iter=AXES_STEPS, memory=AXES_MEMO
     N : array of shape (K,)
     rule : callable
         `rule(s, N)` gives variances (K, d) from scatters along the axes.
-    tol : float
+    tol : float, default 1e-12
         Stop when a step promises a smaller gain in the mean log-likelihood of a row.
-    max_iter : int
-    memory : int
+    max_iter : int, default 300
+    memory : int, default 5
         Steps to learn the curvature from; 0 for plain scoring.
 
     Returns
@@ -203,6 +340,13 @@ def find_axes(D, W, N, rule, tol=AXES_TOL, max_iter=AXES_STEPS, memory=AXES_MEMO
     positive definite symmetric matrices to nearly diagonal form. Browne and McNicholas (2014),
     Estimating common principal components in high dimensions. Nocedal (1980), Updating
     quasi-Newton matrices with limited storage.
+
+    Examples
+    --------
+    >>> W = np.array([[[2.0, 1], [1, 2]], [[3.0, 1], [1, 3]]])     # both along the diagonals
+    >>> D = find_axes(turn(np.eye(2), np.array([0.3])), W, np.ones(2), each_its_own).D
+    >>> np.abs(D).round(3).tolist()
+    [[0.707, 0.707], [0.707, 0.707]]
     """
     n, at, pairs = N.sum(), along(D, W, N, rule), []
     if not np.isfinite(at.height): return at                  # the covariance will be refused
@@ -239,7 +383,27 @@ FIRST_STEPS = 20                                              # from each of sev
 
 
 def first_axes(W, N, rule):
-    """The best of several starts, after `FIRST_STEPS` of scoring from all at once: orthogonal (d, d)."""
+    """The best of several starts, after `FIRST_STEPS` of scoring from all at once.
+
+    Parameters
+    ----------
+    W : array of shape (K, d, d)
+        Scatters.
+    N : array of shape (K,)
+    rule : callable
+        As in `find_axes`.
+
+    Returns
+    -------
+    array of shape (d, d)
+        Orthogonal.
+
+    Examples
+    --------
+    >>> W = np.array([[[2.0, 1], [1, 2]], [[3.0, 1], [1, 3]]])
+    >>> np.abs(first_axes(W, np.ones(2), each_its_own)).round(3).tolist()
+    [[0.707, 0.707], [0.707, 0.707]]
+    """
     starts = np.array([np.eye(W.shape[1]), np.linalg.eigh(W.sum(0))[1], *np.linalg.eigh(W)[1]])
     at, pace = along(starts, W, N, rule), np.ones(len(starts))
     if not np.isfinite(at.height).all(): return starts[0]     # the covariance will be refused
@@ -253,13 +417,34 @@ def first_axes(W, N, rule):
 
 
 def axes_of(covariances):
-    """The axes that covariances (K, d, d) share: orthogonal (d, d)."""
+    """The axes that covariances share.
+
+    Parameters
+    ----------
+    covariances : array of shape (K, d, d)
+
+    Returns
+    -------
+    array of shape (d, d)
+        Orthogonal.
+
+    Examples
+    --------
+    >>> np.abs(axes_of(np.array([np.diag([1.0, 2]), np.diag([3.0, 4])]))).round(6).tolist()
+    [[1.0, 0.0], [0.0, 1.0]]
+    """
     factors = (0.5 + np.sqrt(np.arange(2.0, 2 + len(covariances))) % 1) / np.trace(covariances, axis1=1, axis2=2)
     return np.linalg.eigh(np.tensordot(factors, covariances, 1))[1]
 
 # %% ../nbs/03b_iterative_structures.ipynb #common03py
 class CommonAxes(Constrained):
-    """All components along the same axes, which minimise (3.15); `rule` makes variances along them."""
+    """All components along the same axes, which minimise (3.15); `rule` makes variances along them.
+
+    Examples
+    --------
+    >>> issubclass(EVE, CommonAxes), issubclass(VVE, CommonAxes)
+    (True, True)
+    """
     form = FullForm
 
     @classmethod
@@ -270,12 +455,24 @@ class CommonAxes(Constrained):
 
 
 class EVE(CommonAxes):
-    """Each component has its own shape, all have the same axes and volume; (3.15) and (3.8)."""
+    """Each component has its own shape, all have the same axes and volume; (3.15) and (3.8).
+
+    Examples
+    --------
+    >>> EVE.shape(3, 2), EVE.n_parameters(3, 2)
+    ((3, 2, 2), 13)
+    """
     names, rule = ("EVE",), staticmethod(own_shapes)
 
 
 class VVE(CommonAxes):
-    """Each component has its own shape and volume, all have the same axes; (3.15) and (3.6)."""
+    """Each component has its own shape and volume, all have the same axes; (3.15) and (3.6).
+
+    Examples
+    --------
+    >>> VVE.shape(3, 2), VVE.n_parameters(3, 2)
+    ((3, 2, 2), 15)
+    """
     names, rule = ("VVE",), staticmethod(each_its_own)
 
 

@@ -26,7 +26,13 @@ from .protocol import Estimator, NotFittedError, as_numbers, check_rows
 
 # %% ../nbs/14_legacy.ipynb #d64bb5bc
 class OneVariance(Diag):
-    """One variance for each component, written down once for each feature: (K, d)."""
+    """One variance for each component, written down once for each feature: (K, d).
+
+    Examples
+    --------
+    >>> OneVariance.covariances(np.array([[4.0, 2]]), np.ones(1))
+    array([[3., 3.]])
+    """
     names = ("spherical", "VII")
 
     @classmethod
@@ -36,7 +42,21 @@ class OneVariance(Diag):
 
 # %% ../nbs/14_legacy.ipynb #1fc320a0
 def is_covariance(C):
-    """Whether a matrix is symmetric and positive definite, in whatever units its features are."""
+    """Whether a matrix is symmetric and positive definite, in whatever units its features are.
+
+    Parameters
+    ----------
+    C : array of shape (d, d)
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> bool(is_covariance(np.eye(2))), bool(is_covariance(np.array([[1.0, 2], [2, 1]])))
+    (True, False)
+    """
     variances = np.diag(C)
     if not np.all(variances > 0): return False
     R = C / np.sqrt(variances) / np.sqrt(variances)[:, None]
@@ -44,7 +64,14 @@ def is_covariance(C):
 
 
 class DiagLayout:
-    """`covars_` as (K, d). Layouts are never instantiated; `shape` is what an error says."""
+    """`covars_` as (K, d). Layouts are never instantiated; `shape` is what an error says.
+
+    Examples
+    --------
+    >>> DiagLayout.template(np.diag([4.0, 1]), 2)
+    array([[4., 1.],
+           [4., 1.]])
+    """
     structure, shape = Diag, "must have shape (n_components, n_dim)"
 
     def fits(shape, K): return len(shape) == 2 and shape[0] == K
@@ -56,7 +83,14 @@ class DiagLayout:
 
 
 class SphericalLayout(DiagLayout):
-    """`covars_` as (K, d) with equal columns; (K,) and (K, 1) are spread over the features."""
+    """`covars_` as (K, d) with equal columns; (K,) and (K, 1) are spread over the features.
+
+    Examples
+    --------
+    >>> SphericalLayout.spread(np.array([4.0, 1]), 2)
+    array([[4., 4.],
+           [1., 1.]])
+    """
     structure, shape = OneVariance, "have length n_components"
 
     def fits(shape, K): return len(shape) in (1, 2) and shape[0] == K
@@ -66,7 +100,13 @@ class SphericalLayout(DiagLayout):
 
 # %% ../nbs/14_legacy.ipynb #f28aec59
 class FullLayout:
-    """`covars_` as (K, d, d)."""
+    """`covars_` as (K, d, d).
+
+    Examples
+    --------
+    >>> FullLayout.fits((3, 2, 2), 3), FullLayout.fits((2, 2), 3)
+    (True, False)
+    """
     structure, shape = Full, "must have shape (n_components, n_dim, n_dim)"
 
     def fits(shape, K): return len(shape) == 3 and shape[0] == K and shape[1] == shape[2]
@@ -84,7 +124,13 @@ class FullLayout:
 
 
 class TiedLayout(FullLayout):
-    """`covars_` as (d, d)."""
+    """`covars_` as (d, d).
+
+    Examples
+    --------
+    >>> TiedLayout.fits((3, 2, 2), 3), TiedLayout.fits((2, 2), 3)
+    (False, True)
+    """
     structure, shape = Tied, "must have shape (n_dim, n_dim)"
 
     def fits(shape, K): return len(shape) == 2 and shape[0] == shape[1]
@@ -97,7 +143,27 @@ LAYOUTS = {"spherical": SphericalLayout, "tied": TiedLayout, "diag": DiagLayout,
 
 
 def get_layout(covariance_type):
-    """The layout of a name: one of `LAYOUTS`. Raises ValueError if there is none."""
+    """The layout of a name.
+
+    Parameters
+    ----------
+    covariance_type : str
+
+    Returns
+    -------
+    type
+        One of `LAYOUTS`.
+
+    Raises
+    ------
+    ValueError
+        If there is none.
+
+    Examples
+    --------
+    >>> get_layout("tied").__name__
+    'TiedLayout'
+    """
     if not isinstance(covariance_type, str) or covariance_type not in LAYOUTS:
         raise ValueError("covariance_type must be one of 'spherical', 'tied', 'diag', 'full', "
                          f"but it is {covariance_type!r}.")
@@ -213,7 +279,25 @@ def log_multivariate_normal_density(X, means, covars, covariance_type="diag"):
 
 # %% ../nbs/14_legacy.ipynb #110f9997
 def check_count(value, name, least):
-    """Raise TypeError or ValueError, by `name`, unless `value` is an integer from `least` on, and not out of all reason."""
+    """Raise TypeError or ValueError, by `name`, unless `value` is an integer from `least` on, and not out of all reason.
+
+    Parameters
+    ----------
+    value : object
+        As a user gave it.
+    name : str
+        What to call it in the message.
+    least : int
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is something else, or out of range.
+
+    Examples
+    --------
+    >>> check_count(3, "n_components", 1)
+    """
     if isinstance(value, (bool, np.bool_)) or not isinstance(value, Integral):
         raise TypeError(f"{name} must be an integer of at least {least}, but it is {value!r}.")
     if not least <= value < 2 ** 48:
@@ -323,7 +407,14 @@ def sample_gaussian(mean, covar, covariance_type="diag", n_samples=1, random_sta
 
 # %% ../nbs/14_legacy.ipynb #d91ce9ee
 class StoredMixture(Estimator):
-    """Parameters as the old class stored them: `weights_`, `means_`, `covars_`, and `covars` to set them."""
+    """Parameters as the old class stored them: `weights_`, `means_`, `covars_`, and `covars` to set them.
+
+    Examples
+    --------
+    >>> g = GMM(1).fit([[0.0], [1], [2]])
+    >>> isinstance(g, StoredMixture), g.covars_.shape
+    (True, (1, 1))
+    """
 
     @property
     def _parameters(self):
@@ -350,7 +441,23 @@ class StoredMixture(Estimator):
 
 # %% ../nbs/14_legacy.ipynb #d13f0126
 def columns(X, d=None):
-    """`X` as rows; a vector is a single column, and nothing at all is no rows of `d` features."""
+    """`X` as rows; a vector is a single column, and nothing at all is no rows of `d` features.
+
+    Parameters
+    ----------
+    X : array_like
+    d : int or None
+        The number of features, if it is known.
+
+    Returns
+    -------
+    array, or `X` itself if it has no shape
+
+    Examples
+    --------
+    >>> columns([1.0, 2, 3]).shape
+    (3, 1)
+    """
     try: shape = np.shape(X)
     except ValueError: return X                               # rows of different lengths: check_rows will say so
     if d is not None and 0 in shape: return np.empty((0, d))
@@ -358,7 +465,14 @@ def columns(X, d=None):
 
 # %% ../nbs/14_legacy.ipynb #answer14py
 class AnsweringMixture(StoredMixture):
-    """What can be asked of the old class."""
+    """What can be asked of the old class.
+
+    Examples
+    --------
+    >>> g = GMM(2, random_state=0).fit([[0.0], [1], [2], [9], [10], [11]])
+    >>> isinstance(g, AnsweringMixture), g.score([[1.0], [10]]).shape
+    (True, (2,))
+    """
 
     def _ask(self, function, X, least=0):
         params = self._parameters
@@ -392,7 +506,14 @@ class AnsweringMixture(StoredMixture):
 
 # %% ../nbs/14_legacy.ipynb #4ab589cf
 class JudgedSampler(AnsweringMixture):
-    """Criteria and samples of the old class."""
+    """Criteria and samples of the old class.
+
+    Examples
+    --------
+    >>> g = GMM(1).fit([[0.0], [1], [2]])
+    >>> isinstance(g, JudgedSampler), g.sample(5, random_state=0).shape
+    (True, (5, 1))
+    """
 
     def _n_parameters(self):
         """Free numbers in the mixture."""
@@ -433,7 +554,21 @@ class JudgedSampler(AnsweringMixture):
 
 # %% ../nbs/14_legacy.ipynb #c318b60b
 def check_legacy_options(model):
-    """Raise TypeError or ValueError, by name, unless the options of a `GMM` are what they may be."""
+    """Raise TypeError or ValueError, by name, unless the options of a `GMM` are what they may be.
+
+    Parameters
+    ----------
+    model : GMM
+
+    Raises
+    ------
+    TypeError, ValueError
+        If one is not.
+
+    Examples
+    --------
+    >>> check_legacy_options(GMM(2))
+    """
     for name, least in [("n_components", 1), ("n_init", 1), ("n_iter", 0)]: check_count(getattr(model, name), name, least)
     for name in ("thresh", "min_covar"):
         value = getattr(model, name)
@@ -448,7 +583,30 @@ def check_legacy_options(model):
 
 
 def class_means(X, y):
-    """The mean of the rows of each class: (number of classes, d); classes in sorted order."""
+    """The mean of the rows of each class.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    y : array_like of shape (n,)
+        Labels.
+
+    Returns
+    -------
+    array of shape (number of classes, d)
+        Classes in sorted order.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If `y` is no label for each row.
+
+    Examples
+    --------
+    >>> class_means(np.array([[0.0], [2], [9]]), ["a", "a", "b"])
+    array([[1.],
+           [9.]])
+    """
     y = np.asarray(y)
     if y.shape != (len(X),):
         raise ValueError(f"y must have one label for each of the {len(X)} rows of X, but its shape is {y.shape}.")
@@ -459,17 +617,45 @@ def class_means(X, y):
 
 
 def largest_first(rows, centers):
-    """Centres (K, d) in the order of how many rows are nearest to each, the most first."""
+    """Centres in the order of how many rows are nearest to each, the most first.
+
+    Parameters
+    ----------
+    rows : Rows
+    centers : array of shape (K, d)
+
+    Returns
+    -------
+    array of shape (K, d)
+
+    Examples
+    --------
+    >>> largest_first(Rows(np.array([[0.0], [8], [9]])), np.array([[0.0], [9]]))
+    array([[9.],
+           [0.]])
+    """
     counts = np.bincount(nearest(rows, centers), minlength=len(centers))
     return centers[np.argsort(-counts, kind="stable")]
 
 # %% ../nbs/14_legacy.ipynb #650785ec
 class DegenerateFit(ValueError, RuntimeError):
-    """Raised when no start led anywhere. The old class raised a RuntimeError, today's a ValueError."""
+    """Raised when no start led anywhere. The old class raised a RuntimeError, today's a ValueError.
+
+    Examples
+    --------
+    >>> issubclass(DegenerateFit, ValueError), issubclass(DegenerateFit, RuntimeError)
+    (True, True)
+    """
 
 # %% ../nbs/14_legacy.ipynb #learn014py
 class LearningMixture(JudgedSampler):
-    """Fitting, for a mixture that has the options of `GMM`."""
+    """Fitting, for a mixture that has the options of `GMM`.
+
+    Examples
+    --------
+    >>> isinstance(GMM(2), LearningMixture)
+    True
+    """
 
     def _start(self, rows, K, means, rng):
         """Parameters to start from: class means or k-means, equal weights, the covariance of all rows."""

@@ -34,7 +34,22 @@ from .sampling import sample
 
 # %% ../nbs/07_mixture.ipynb #a2947d8c
 def check_jobs(n_jobs):
-    """Raise ValueError unless `n_jobs` is None, -1 or a positive integer."""
+    """Raise ValueError unless `n_jobs` is None, -1 or a positive integer.
+
+    Parameters
+    ----------
+    n_jobs : object
+        As a user gave it.
+
+    Raises
+    ------
+    ValueError
+        If it is something else.
+
+    Examples
+    --------
+    >>> check_jobs(-1)
+    """
     whole = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
     if n_jobs is not None and not (whole and (n_jobs == -1 or n_jobs >= 1)):
         raise ValueError(f"n_jobs must be None, -1 or a positive integer, but it is {n_jobs!r}.")
@@ -53,6 +68,10 @@ def check_options(model):
         If an option is of the wrong kind.
     ValueError
         If it is out of range, or an unknown name.
+
+    Examples
+    --------
+    >>> check_options(GaussianMixture(3))
     """
     for name, kind, least in [("n_components", Integral, 1), ("tol", Real, 0), ("reg_covar", Real, 0),
                               ("max_iter", Integral, 0), ("n_init", Integral, 1),
@@ -96,6 +115,11 @@ def check_start(model, n_features):
     ValueError, TypeError
         If a shape is wrong, weights are negative or do not sum to one, or precisions are not
         positive definite.
+
+    Examples
+    --------
+    >>> list(check_start(GaussianMixture(2, means_init=[[0.0], [9]]), 1))
+    ['means']
     """
     K, structure, given = model.n_components, get_structure(model.covariance_type, n_features), {}
     if model.weights_init is not None:
@@ -136,6 +160,12 @@ def make_start(rows, model, given, rng, structure, kept=None):
     Returns
     -------
     Parameters
+
+    Examples
+    --------
+    >>> rows, model = Rows(np.array([[0.0], [2], [9], [11]])), GaussianMixture(2, init_params=[0, 0, 1, 1])
+    >>> make_start(rows, model, {}, np.random.default_rng(0), get_structure("full")).means.ravel()
+    array([ 1., 10.])
     """
     if len(given) == len(Parameters._fields): return Parameters(**given)
     if hasattr(rows.X, "make_start"): return rows.X.make_start(rows, model, given, rng, structure)
@@ -151,7 +181,27 @@ def make_start(rows, model, given, rng, structure, kept=None):
 
 
 def rows_of_start(init_params, kept):
-    """The part of labels or responsibilities that belongs to rows which are kept."""
+    """The part of labels or responsibilities that belongs to rows which are kept.
+
+    Parameters
+    ----------
+    init_params : array_like of shape (n,) or (n, K)
+    kept : array of bool of shape (n,)
+
+    Returns
+    -------
+    array of shape (m,) or (m, K)
+
+    Raises
+    ------
+    InitializationError
+        If there is not an entry for each row.
+
+    Examples
+    --------
+    >>> rows_of_start([0, 0, 1], np.array([True, False, True]))
+    array([0, 1])
+    """
     try: start = np.asarray(init_params)
     except ValueError: return init_params                     # rows of different lengths: refused later
     if start.shape[:1] != kept.shape:
@@ -174,6 +224,12 @@ class Holding:
         Letters of `PARTS`: what may change.
     start : Parameters
         What the others stay.
+
+    Examples
+    --------
+    >>> start = Parameters(np.full(2, 0.5), np.zeros((2, 1)), np.ones((2, 1)), np.ones((2, 1)))
+    >>> list(Holding(get_structure("diag"), "m", start).held)
+    ['weights', 'covariances', 'precisions_cholesky']
     """
 
     def __init__(self, structure, update, start):
@@ -197,7 +253,22 @@ class Holding:
 
 
 def check_update(update):
-    """Raise ValueError or TypeError unless `update` is one to three different letters of "wmc"."""
+    """Raise ValueError or TypeError unless `update` is one to three different letters of "wmc".
+
+    Parameters
+    ----------
+    update : object
+        As a user gave it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is something else.
+
+    Examples
+    --------
+    >>> check_update("mc")
+    """
     if not isinstance(update, str): raise TypeError(f"update must be letters of 'wmc', but it is {update!r}.")
     if not update or set(update) - set(PARTS) or len(set(update)) < len(update):
         raise ValueError("update must be letters of 'wmc' (weights, means, covariances: what EM changes), "
@@ -208,7 +279,17 @@ ASKED = ContextVar("asked", default=True)                     # False inside of 
 
 
 def somebody_watches():
-    """Is there a person to show progress to: at a terminal, or in a notebook that can answer?"""
+    """Is there a person to show progress to: at a terminal, or in a notebook that can answer?
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> type(somebody_watches()) is bool
+    True
+    """
     if not ASKED.get() or threading.current_thread() is not threading.main_thread(): return False
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return sys.stderr.isatty() or bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
@@ -231,6 +312,11 @@ def progress_bar(total, unit, verbose=None, delay=1):
     Returns
     -------
     tqdm, or None for no bar
+
+    Examples
+    --------
+    >>> progress_bar(100, "fit", verbose=False) is None
+    True
     """
     if not (somebody_watches() if verbose is None else verbose): return None
     with warnings.catch_warnings():                           # tqdm warns where ipywidgets is missing
@@ -252,6 +338,11 @@ class Reporter:
         The length of the bar.
     n_starts : int, default 1
         How often it will begin.
+
+    Examples
+    --------
+    >>> Reporter(0, 10, 100).verbose                    # silent
+    0
     """
 
     def __init__(self, verbose, interval, max_iter, n_starts=1):
@@ -317,6 +408,13 @@ class FitState(NamedTuple):
         By how much that is more than an iteration ago.
     params : Parameters
         Those after the iteration: weights, means, covariances and factors. Not to be changed.
+
+    Examples
+    --------
+    >>> ends = []
+    >>> gm = GaussianMixture(1, callback=lambda state: ends.append(state.iteration)).fit([[0.0], [1], [2]])
+    >>> ends
+    [1, 2]
     """
     start: int
     iteration: int
@@ -341,6 +439,12 @@ class Watcher:
     first, best
         The start to begin with, and the best run before it: not 0 and None where a fit goes on from a file,
         as `gmm_lit.checkpoint.Checkpoint` does.
+
+    Examples
+    --------
+    >>> watch = Watcher(GaussianMixture(2))
+    >>> watch.first, watch.stopped
+    (0, False)
     """
     first, best = 0, None
 
@@ -395,6 +499,12 @@ def rows_that_count(X, weight):
     weight : array of shape (m,) or None
     kept : array of bool of shape (n,), or None
         None if all rows were.
+
+    Examples
+    --------
+    >>> rows_that_count(np.array([[1.0], [2], [3]]), np.array([1.0, 0, 2]))
+    (array([[1.],
+           [3.]]), array([1., 2.]), array([ True, False,  True]))
     """
     if weight is None or weight.all() or hasattr(X, "visit"): return X, weight, None
     kept = weight > 0
@@ -402,19 +512,60 @@ def rows_that_count(X, weight):
 
 
 def mean_score(X, params, structure, n_jobs=None, sample_weight=None):
-    """The mean log-density of rows (n, d): float. Parameters as in `gmm_lit.engine.score_rows`."""
+    """The mean log-density of rows.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    params : Parameters
+    structure : object
+        With `form` and `shared`.
+    n_jobs : int or None
+    sample_weight : array of shape (n,) or None
+        Only ratios matter.
+
+    Returns
+    -------
+    float
+
+    Examples
+    --------
+    >>> params = Parameters(np.ones(1), np.zeros((1, 2)), np.ones((1, 2)), np.ones((1, 2)))
+    >>> round(mean_score(np.array([[0.0, 0], [1, 1]]), params, get_structure("diag")), 4)
+    -2.3379
+    """
     return mean_log_density(X, params, structure, n_jobs, balance(sample_weight))
 
 # %% ../nbs/07_mixture.ipynb #83b10735
 class Collapsed(NamedTuple):
-    """A component that collapsed: its number, its weight and its smallest eigenvalue."""
+    """A component that collapsed.
+
+    Parameters
+    ----------
+    component : int
+    weight : float
+    smallest_eigenvalue : float
+        Of its covariance, in squared units of the features.
+
+    Examples
+    --------
+    >>> Collapsed(1, 0.02, 1e-6).component
+    1
+    """
     component: int
     weight: float
     smallest_eigenvalue: float
 
 
 class Mixture(Estimator):
-    """What can be asked of a mixture that has `weights_`, `means_` and `precisions_cholesky_`."""
+    """What can be asked of a mixture that has `weights_`, `means_` and `precisions_cholesky_`.
+
+    Examples
+    --------
+    >>> gm = GaussianMixture(2, random_state=0).fit([[0.0], [1], [2], [9], [10], [11]])
+    >>> isinstance(gm, Mixture), gm.predict([[1.5], [8]]).tolist()
+    (True, [1, 0])
+    """
 
     @property
     def _structure(self):
@@ -492,7 +643,14 @@ class Mixture(Estimator):
 
 # %% ../nbs/07_mixture.ipynb #ab10c0df
 class ShownMixture(Mixture):
-    """What a mixture shows of itself: a card in a notebook, a table in a terminal, a picture."""
+    """What a mixture shows of itself: a card in a notebook, a table in a terminal, a picture.
+
+    Examples
+    --------
+    >>> gm = GaussianMixture(1).fit([[0.0], [1], [2]])
+    >>> isinstance(gm, ShownMixture), gm.table().split("\\n")[0]
+    (True, 'GaussianMixture')
+    """
 
     @property
     def _n_parameters(self):
@@ -544,7 +702,7 @@ class ShownMixture(Mixture):
         from gmm_lit.representations import card_text
         return card_text(self._card)
 
-    def plot(self, X=None, ax=None):
+    def plot(self, X=None, ax=None, feature_names=None):
         """The picture of the mixture, for any number of features: see `gmm_lit.plotting.plot_mixture`.
 
         Parameters
@@ -553,14 +711,16 @@ class ShownMixture(Mixture):
             Rows to draw with it.
         ax : matplotlib Axes, optional
             For more than two features an array of them.
+        feature_names : list of d str, optional
+            Names for the axes; those of the data frame that was fitted when None.
 
         Returns
         -------
         matplotlib Axes, or an array of them
         """
         from gmm_lit.plotting import plot_mixture
-        names = getattr(self, "feature_names_in_", None)
-        return plot_mixture(X, self._parameters.weights, self.means_, self.full_covariances(), ax=ax, feature_names=names)
+        if feature_names is None: feature_names = getattr(self, "feature_names_in_", None)
+        return plot_mixture(X, self._parameters.weights, self.means_, self.full_covariances(), ax=ax, feature_names=feature_names)
 
 
 def _count(n, noun): return f"{n} {noun}{'s' * (n != 1)}"
@@ -576,6 +736,12 @@ class JudgedMixture(ShownMixture):
     """Criteria and samples, for a mixture that has its parameters.
 
     Criteria take weights of rows, `sample_weight` (n,); their number of rows is then the sum of the weights.
+
+    Examples
+    --------
+    >>> gm = GaussianMixture(1).fit([[0.0], [1], [2]])
+    >>> isinstance(gm, JudgedMixture), round(float(gm.bic([[0.0], [1], [2]])), 3)
+    (True, 9.494)
     """
 
     def summarize(self, X, sample_weight=None):
@@ -651,6 +817,13 @@ def best_run(rows, model, start, structure, watch):
         If every start failed.
     KeyboardInterrupt
         If it came before the first iteration was over.
+
+    Examples
+    --------
+    >>> rows, model, structure = Rows(np.array([[0.0], [2], [9], [11]])), GaussianMixture(1), get_structure("full")
+    >>> start = lambda: make_start(rows, model, {}, np.random.default_rng(0), structure)
+    >>> best_run(rows, model, start, structure, Watcher(model)).converged
+    True
     """
     best, failed = watch.best, None
     options = dict(tol=model.tol, max_iter=model.max_iter)
@@ -695,13 +868,48 @@ def _better(best, run):
 
 
 def check_trace(run):
-    """The run; ValueError if its likelihood was too small for a number."""
+    """The run; ValueError if its likelihood was too small for a number.
+
+    Parameters
+    ----------
+    run : Run
+
+    Returns
+    -------
+    Run
+
+    Raises
+    ------
+    ValueError
+        If its likelihood was too small for a number.
+
+    Examples
+    --------
+    >>> check_trace(Run(None, [-3.0, -2.5], True)).log_likelihoods
+    [-3.0, -2.5]
+    """
     if np.isfinite(run.log_likelihoods).all(): return run
     raise ValueError("The likelihood is not finite, because rows are too far from all components for their widths")
 
 # %% ../nbs/07_mixture.ipynb #698e1eab
 def check_continuation(model, n_features):
-    """Raise ValueError if a warm start cannot go on from the last fit."""
+    """Raise ValueError if a warm start cannot go on from the last fit.
+
+    Parameters
+    ----------
+    model : GaussianMixture
+        Fitted.
+    n_features : int
+
+    Raises
+    ------
+    ValueError
+        If it cannot.
+
+    Examples
+    --------
+    >>> check_continuation(GaussianMixture(1).fit([[0.0], [1], [2]]), 1)
+    """
     was = (*model.means_.shape, model._structure)
     now = (model.n_components, n_features, get_structure(model.covariance_type))
     for name, old, new in zip(("n_components", "the number of features", "covariance_type"), was, now):
@@ -722,6 +930,11 @@ def as_single(fitted, form):
     Returns
     -------
     dict
+
+    Examples
+    --------
+    >>> as_single({"means_": np.zeros((1, 2))}, get_structure("diag").form)["means_"].dtype
+    dtype('float32')
     """
     with np.errstate(over="ignore"): single = {name: np.asarray(value, np.float32) for name, value in fitted.items()}
     positive = [form.diagonal(value) for name, value in single.items() if name not in ("weights_", "means_")]
@@ -730,7 +943,13 @@ def as_single(fitted, form):
 
 
 class FittableMixture(JudgedMixture):
-    """Fitting by EM, for a mixture that has the options of `GaussianMixture`."""
+    """Fitting by EM, for a mixture that has the options of `GaussianMixture`.
+
+    Examples
+    --------
+    >>> isinstance(GaussianMixture(2), FittableMixture)
+    True
+    """
 
     def fit(self, X, y=None, sample_weight=None, checkpoint=None):
         """Fit the mixture to the rows of `X`.
@@ -820,7 +1039,13 @@ class FittableMixture(JudgedMixture):
 
 # %% ../nbs/07_mixture.ipynb #7c1e12a1
 class PortableMixture(FittableMixture):
-    """Into a file, to scikit-learn and from there."""
+    """Into a file, to scikit-learn and from there.
+
+    Examples
+    --------
+    >>> isinstance(GaussianMixture(2), PortableMixture)
+    True
+    """
 
     def save(self, path):
         """Save to a file that `gmm_lit.load` reads, without pickle; see `gmm_lit.persistence.save`."""

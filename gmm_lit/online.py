@@ -34,6 +34,14 @@ class Moments:
         In the shape of `form`, components first; without them if one covariance is shared.
     form : FullForm, DiagForm or SphericalForm
     shared : bool
+
+    Examples
+    --------
+    >>> from gmm_lit.densities import DiagForm
+    >>> one = Moments(np.ones(1), np.zeros((1, 1)), np.zeros((1, 1)), DiagForm, False)
+    >>> other = Moments(np.ones(1), np.full((1, 1), 4.0), np.zeros((1, 1)), DiagForm, False)
+    >>> (one + other).means, (one + other).scatter
+    (array([[2.]]), array([[8.]]))
     """
     counts: np.ndarray
     means: np.ndarray
@@ -84,6 +92,14 @@ def batch_moments(rows, params, structure, n_jobs=None):
     -------
     moments : Moments
     log_likelihood : float
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import get_structure
+    >>> gm = GaussianMixture(1, covariance_type="diag").fit([[0.0], [1], [2]])
+    >>> moments, _ = batch_moments(Rows(np.array([[0.0], [4]])), gm._parameters, get_structure("diag"))
+    >>> moments.counts, moments.means
+    (array([2.]), array([[2.]]))
     """
     form, shared = structure.form, structure.shared
     kernel = choose_kernel(params, rows.center, form, shared, rows.X.dtype)
@@ -260,7 +276,21 @@ class OnlineGaussianMixture(GaussianMixture):
 
 # %% ../nbs/13b_online.ipynb #1b000012
 def check_online(model):
-    """Raise TypeError or ValueError unless the options that only `OnlineGaussianMixture` has are what they may be."""
+    """Raise TypeError or ValueError unless the options that only `OnlineGaussianMixture` has are what they may be.
+
+    Parameters
+    ----------
+    model : OnlineGaussianMixture
+
+    Raises
+    ------
+    ValueError, TypeError
+        If one is not.
+
+    Examples
+    --------
+    >>> check_online(OnlineGaussianMixture(2))
+    """
     B, kappa, h = model.batch_size, model.step_power, model.half_life
     if not isinstance(B, Integral) or isinstance(B, bool): raise TypeError(f"batch_size must be a positive integer, but it is {B!r}.")
     if B < 1: raise ValueError(f"batch_size must be a positive integer, but it is {B!r}.")
@@ -313,6 +343,13 @@ def merge(a, b):
     ------
     ValueError
         If they do not go together.
+
+    Examples
+    --------
+    >>> X = np.random.default_rng(0).normal(size=(600, 1)) + np.repeat([[0], [9]], 300, axis=0)
+    >>> a, b = (OnlineGaussianMixture(2, random_state=0).fit(X[i::2]) for i in (0, 1))
+    >>> merge(a, b).rows_seen_ == a.rows_seen_ + b.rows_seen_
+    True
     """
     alike = [(gm.means_.shape, gm._structure) if hasattr(gm, "moments_") else None for gm in (a, b)]
     if None in alike or alike[0] != alike[1]:

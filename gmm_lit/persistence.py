@@ -55,6 +55,14 @@ def write_atomically(path, data):
     Notes
     -----
     A process that is killed may leave its draft, `.gmm_lit-*.part`, in the folder.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_atomically(os.path.join(folder, "data"), b"all of it")
+    ...     with open(os.path.join(folder, "data"), "rb") as file: print(file.read())
+    b'all of it'
     """
     path = os.path.realpath(os.fsdecode(path))
     folder = os.path.dirname(path)
@@ -82,6 +90,16 @@ DTYPES = {"|b1", "|i1", "|u1", "<i2", "<u2", "<i4", "<u4", "<i8", "<u8", "<f4", 
 def encode_array(array):
     """An array as the bytes of a `.npy` file; returns them, and the order of its axes in memory.
 
+    Parameters
+    ----------
+    array : array
+
+    Returns
+    -------
+    data : bytes
+    order : list of int
+        The order of its axes in memory.
+
     Examples
     --------
     >>> data, order = encode_array(np.eye(2))
@@ -96,10 +114,24 @@ def encode_array(array):
 def decode_array(data, order):
     """The inverse of `encode_array`.
 
+    Parameters
+    ----------
+    data : bytes
+    order : list of int
+
+    Returns
+    -------
+    array
+
     Raises
     ------
     ValueError
         If the bytes are anything but a header and as many numbers as it promises.
+
+    Examples
+    --------
+    >>> decode_array(*encode_array(np.arange(3.0)))
+    array([0., 1., 2.])
     """
     buffer = io.BytesIO(data)
     if np.lib.format.read_magic(buffer) != (1, 0): raise ValueError("it is not of version 1.0 of the npy format")
@@ -141,6 +173,12 @@ def encode_file(kind, facts, arrays):
     ------
     ValueError
         If there is more than 2 GB.
+
+    Examples
+    --------
+    >>> data = encode_file("note", {"place": "Yellowstone"}, {"times": np.arange(3.0)})
+    >>> data[:2], data == encode_file("note", {"place": "Yellowstone"}, {"times": np.arange(3.0)})
+    (b'PK', True)
     """
     encoded = {name: encode_array(array) for name, array in arrays.items()}
     header = {"format": FORMAT, "version": VERSION, "kind": kind, "written_by": f"gmm_lit {__version__}",
@@ -158,7 +196,13 @@ def encode_file(kind, facts, arrays):
 
 # %% ../nbs/12_persistence.ipynb #1fe95248
 class FileFormatError(ValueError):
-    """Raised when a file is not one that this package wrote, or is damaged. Nothing of it was used."""
+    """Raised when a file is not one that this package wrote, or is damaged. Nothing of it was used.
+
+    Examples
+    --------
+    >>> issubclass(FileFormatError, ValueError)
+    True
+    """
 
 
 LARGEST_FILE, LARGEST_HEADER, MOST_MEMBERS = 2 ** 31, 2 ** 26, 64
@@ -176,6 +220,20 @@ def check_seal(file):
     -------
     int
         The size of the file in bytes.
+
+    Raises
+    ------
+    ValueError
+        If it does not, or is not a file.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "note")
+    ...     write_atomically(path, encode_file("note", {}, {}))
+    ...     with open(path, "rb") as file: print(check_seal(file) == os.path.getsize(path))
+    True
     """
     status = os.fstat(file.fileno())
     if not stat.S_ISREG(status.st_mode): raise ValueError("it is not a file")
@@ -198,7 +256,26 @@ def check_seal(file):
 
 # %% ../nbs/12_persistence.ipynb #97211d8f
 def parse_json(data):
-    """JSON without what it leaves open: no name comes twice, and NaN and infinity are no numbers."""
+    """JSON without what it leaves open: no name comes twice, and NaN and infinity are no numbers.
+
+    Parameters
+    ----------
+    data : bytes
+
+    Returns
+    -------
+    dict
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or breaks one of these rules.
+
+    Examples
+    --------
+    >>> parse_json(b'{"a": [1, true]}')
+    {'a': [1, True]}
+    """
     def once(pairs):
         if len(dict(pairs)) < len(pairs): raise ValueError("a name comes twice in header.json")
         return dict(pairs)
@@ -226,6 +303,13 @@ def read_members(file, size):
     ------
     ValueError
         If a member is compressed, encrypted, too large, missing, there twice, or not in the header.
+
+    Examples
+    --------
+    >>> data = encode_file("note", {"place": "Yellowstone"}, {"times": np.arange(3.0)})
+    >>> header, arrays = read_members(io.BytesIO(data), len(data))
+    >>> header["place"], arrays["times"]
+    ('Yellowstone', array([0., 1., 2.]))
     """
     with zipfile.ZipFile(file) as archive:
         members = {member.filename: member for member in archive.infolist()}
@@ -249,7 +333,28 @@ def read_members(file, size):
 # %% ../nbs/12_persistence.ipynb #d6a714b7
 @contextmanager
 def opened(path):
-    """Open a file to interpret it; whatever goes wrong meanwhile becomes a `FileFormatError` that names it."""
+    """Open a file to interpret it; whatever goes wrong meanwhile becomes a `FileFormatError` that names it.
+
+    Parameters
+    ----------
+    path : str or path-like
+
+    Raises
+    ------
+    FileFormatError
+        Whatever goes wrong in the block.
+    OSError
+        If it cannot be opened.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "notes.txt")
+    ...     write_atomically(path, b"hello")
+    ...     with opened(path) as file: print(file.read())
+    b'hello'
+    """
     at_once = lambda path, flags: os.open(path, flags | getattr(os, "O_NONBLOCK", 0))      # a pipe is refused, not waited for
     with open(path, "rb", opener=at_once) as file:
         try: yield file
@@ -277,6 +382,15 @@ def read_file(file, kind):
     ------
     ValueError
         If it is anything else; in a block `with opened(path) as file` it becomes a `FileFormatError`.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "note")
+    ...     write_atomically(path, encode_file("note", {"place": "Yellowstone"}, {}))
+    ...     with opened(path) as file: print(read_file(file, "note"))
+    ({'place': 'Yellowstone'}, {})
     """
     facts, arrays = read_members(file, check_seal(file))
     if facts.pop("format") != FORMAT: raise ValueError("its header does not say that it is gmm_lit's")
@@ -383,7 +497,29 @@ DECODERS = {"generator": _decode_generator, "array": _decode_array, "words": _de
 
 
 def decode_option(name, value, arrays):
-    """The inverse of `encode_option`; arrays are taken out of `arrays`."""
+    """The inverse of `encode_option`; arrays are taken out of `arrays`.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+        From a header.
+    arrays : dict of str to array
+
+    Returns
+    -------
+    object
+
+    Raises
+    ------
+    ValueError
+        If it means nothing.
+
+    Examples
+    --------
+    >>> decode_option("tol", 0.001, {})
+    0.001
+    """
     if value is None or isinstance(value, (bool, int, float, str)): return value
     if not isinstance(value, dict) or len(value) != 1 or not DECODERS.keys() >= value.keys():
         raise ValueError(f"{name} is {reprlib.repr(value)}, which means nothing")
@@ -399,6 +535,16 @@ def check_parameters(params, covariance_type):
     params : Parameters
         Of any origin: nothing is taken for granted.
     covariance_type : str
+
+    Raises
+    ------
+    ValueError
+        If they are not, or do not.
+
+    Examples
+    --------
+    >>> gm = GaussianMixture(1).fit([[0.0], [1], [2]])
+    >>> check_parameters(gm._parameters, "full")
     """
     dtypes = [getattr(array, "dtype", None) for array in params]
     if dtypes not in ([np.dtype(float)] * 4, [np.dtype(np.float32)] * 4):
@@ -420,14 +566,49 @@ SLACK = {np.dtype(float): 1e-6, np.dtype(np.float32): 0.1}    # what rounding ma
 
 
 def agree(matrices, others, form):
-    """Whether matrices in the shape of a form are the same, but for rounding; equation (12.1)."""
+    """Whether matrices in the shape of a form are the same, but for rounding; equation (12.1).
+
+    Parameters
+    ----------
+    matrices, others : array
+        In the shape of the form, components first.
+    form : FullForm, DiagForm or SphericalForm
+
+    Returns
+    -------
+    bool
+
+    Examples
+    --------
+    >>> form = get_structure("diag").form
+    >>> agree(np.ones((1, 2)), np.ones((1, 2)) + 1e-12, form), agree(np.ones((1, 2)), np.full((1, 2), 1.1), form)
+    (True, False)
+    """
     with np.errstate(all="ignore"):
         size = form.outer(np.sqrt(form.diagonal(matrices.astype(float))))
         return bool(np.all(np.abs(others - matrices.astype(float)) < SLACK[matrices.dtype] * size))
 
 
 def check_factors(covariances, U, form):
-    """Raise ValueError unless covariances are positive definite, and `U` are the factors of their inverses."""
+    """Raise ValueError unless covariances are positive definite, and `U` are the factors of their inverses.
+
+    Parameters
+    ----------
+    covariances : array
+        In the shape of the form, components first.
+    U : array
+        In the same shape.
+    form : FullForm, DiagForm or SphericalForm
+
+    Raises
+    ------
+    ValueError
+        If they are not.
+
+    Examples
+    --------
+    >>> check_factors(np.full((1, 2), 4.0), np.full((1, 2), 0.5), get_structure("diag").form)
+    """
     lifted = covariances.astype(float)
     variances = form.diagonal(lifted)
     variances *= 1 + 20 * float(np.finfo(covariances.dtype).eps)  # so much may have been rounded away
@@ -454,6 +635,12 @@ def describe(model):
     -------
     facts : dict
     arrays : dict of str to array
+
+    Examples
+    --------
+    >>> facts, arrays = describe(GaussianMixture(2))
+    >>> facts["options"]["n_components"], facts["fitted"], arrays
+    (2, None, {})
     """
     arrays, options = {}, {name: value for name, value in model.get_params(deep=False).items() if name not in NOT_SAVED}
     facts = {"options": {name: encode_option(name, value, arrays) for name, value in options.items()}, "fitted": None}
@@ -515,6 +702,11 @@ def restore(facts, arrays):
     ------
     Exception
         Whatever comes of facts that describe no mixture.
+
+    Examples
+    --------
+    >>> restore(*describe(GaussianMixture(2)))
+    GaussianMixture(n_components=2)
     """
     arrays = dict(arrays)
     if facts.keys() != {"options", "fitted"}: raise ValueError(f"its header holds {reprlib.repr(sorted(facts))}")
@@ -533,7 +725,30 @@ def restore(facts, arrays):
 
 
 def restore_fit(fitted, arrays):
-    """The attributes of a fit, each of them checked; its arrays are taken out of `arrays`."""
+    """The attributes of a fit, each of them checked; its arrays are taken out of `arrays`.
+
+    Parameters
+    ----------
+    fitted : dict
+        What the header says of the fit.
+    arrays : dict of str to array
+
+    Returns
+    -------
+    dict
+        By the names of the attributes.
+
+    Raises
+    ------
+    ValueError, TypeError, KeyError
+        If something is missing, or is not what it may be.
+
+    Examples
+    --------
+    >>> facts, arrays = describe(GaussianMixture(1).fit([[0.0], [1], [2]]))
+    >>> restore_fit(facts["fitted"], arrays)["means_"]
+    array([[1.]])
+    """
     fitted, attributes = dict(fitted), {name: arrays.pop(name) for name in PARAMETERS if name in arrays}
     if len(attributes) < len(PARAMETERS): raise ValueError(f"it must hold {', '.join(PARAMETERS)}, but it holds {', '.join(attributes)}")
     params, covariance_type = Parameters(*attributes.values()), fitted.pop("covariance_type")
@@ -605,6 +820,14 @@ def load(path):
         A ValueError: if the file is damaged, of another version, or not such a file at all.
     OSError
         If it cannot be read; FileNotFoundError if it is not there.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     GaussianMixture(2).save(os.path.join(folder, "mixture.npz"))
+    ...     print(load(os.path.join(folder, "mixture.npz")))
+    GaussianMixture(n_components=2)
     """
     with opened(path) as file: return restore(*read_file(file, "mixture"))
 
@@ -628,6 +851,11 @@ def to_sklearn(model):
     -----
     UserWarning
         If an option of a fit has no counterpart there. What is fitted predicts the same.
+
+    Examples
+    --------
+    >>> to_sklearn(GaussianMixture(2)).n_components
+    2
     """
     from sklearn.mixture import GaussianMixture as Theirs
 
@@ -677,6 +905,12 @@ def from_sklearn(other):
         If it is something else; a Bayesian mixture, for one, scores rows in another way.
     ValueError
         If what was fitted is no mixture.
+
+    Examples
+    --------
+    >>> from sklearn.mixture import GaussianMixture as Theirs
+    >>> from_sklearn(Theirs(2))
+    GaussianMixture(n_components=2)
     """
     from sklearn.mixture import GaussianMixture as Theirs
 

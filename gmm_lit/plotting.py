@@ -70,9 +70,14 @@ def component_colors(n_components):
     array of shape (n_components, 3)
         Red, green and blue between 0 and 1.
 
+    Raises
+    ------
+    ValueError
+        If `n_components` is something else.
+
     References
     ----------
-    M. Okabe and K. Ito, "Color Universal Design", 2008.
+    Okabe and Ito (2008), Color Universal Design.
 
     Examples
     --------
@@ -251,6 +256,11 @@ def plot_rows(X, labels=None, resp=None, ax=None, feature_names=None):
     -------
     matplotlib Axes
 
+    Raises
+    ------
+    ValueError
+        If there is one feature only.
+
     Examples
     --------
     >>> from matplotlib.figure import Figure
@@ -286,6 +296,11 @@ def plot_uncertainty(X, resp, ax=None, feature_names=None):
     Returns
     -------
     matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If `resp` is no array of shape (n, K).
 
     Examples
     --------
@@ -397,7 +412,7 @@ def density_levels(weights, means, covariances, levels=(0.25, 0.5, 0.75, 0.95)):
     Parameters
     ----------
     weights, means, covariances : arrays of shape (K,), (K, 2), (K, 2, 2)
-    levels : probabilities in (0, 1)
+    levels : probabilities in (0, 1), default (0.25, 0.5, 0.75, 0.95)
 
     Returns
     -------
@@ -514,6 +529,11 @@ def plot_surface(weights, means, covariances, ax=None, feature_names=None, n_poi
     Returns
     -------
     matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If `ax` is flat.
 
     Examples
     --------
@@ -745,7 +765,7 @@ def plot_criterion(n_components, values, ax=None, ylabel="BIC (smaller is better
     values : dict, name of a model -> m numbers
         NaN where there is no fit.
     ax : matplotlib Axes, optional
-    ylabel : str
+    ylabel : str, default "BIC (smaller is better)"
 
     Returns
     -------
@@ -793,6 +813,11 @@ def plot_trace(log_likelihoods, ax=None):
     -------
     matplotlib Axes
 
+    Raises
+    ------
+    ValueError
+        If there is nothing to draw.
+
     Examples
     --------
     >>> from matplotlib.figure import Figure
@@ -830,6 +855,11 @@ def silhouettes(resp):
     array of shape (n,)
         Between 0 and 1.
 
+    Raises
+    ------
+    ValueError
+        If `resp` has another shape, or a negative entry.
+
     References
     ----------
     J. Raymaekers and P. J. Rousseeuw, "Silhouettes and quasi residual plots for neural nets and
@@ -859,6 +889,11 @@ def plot_silhouettes(resp, ax=None):
     Returns
     -------
     matplotlib Axes
+
+    Raises
+    ------
+    ValueError
+        If there is no start; and what `silhouettes` raises.
 
     Examples
     --------

@@ -34,6 +34,11 @@ class Prior(NamedTuple):
     ----------
     Fraley and Raftery (2007), Bayesian regularization for normal mixture estimation and
     model-based clustering.
+
+    Examples
+    --------
+    >>> Prior(np.zeros(2), 0.5, 4.0).shrinkage
+    0.01
     """
     mean: np.ndarray
     scale: np.ndarray
@@ -95,6 +100,13 @@ class WithPrior:
         That of the prior, in the structure's own shape without components.
     exponent : float
         The number `e` of (3.20).
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import get_structure
+    >>> wrapped = WithPrior(get_structure("diag"), Prior(np.zeros(2), 0.5, 4.0))
+    >>> wrapped.names, wrapped.scale
+    (('diag', 'VVI'), array([0.5, 0.5]))
     """
 
     def __init__(self, structure, prior):
@@ -160,6 +172,16 @@ def with_prior(structure, prior, rows, n_components):
     ------
     TypeError, ValueError
         If `prior` is something else, or does not suit the data.
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> from gmm_lit.engine import Rows
+    >>> rows = Rows(np.arange(8.0).reshape(4, 2))
+    >>> with_prior(Diag, None, rows, 2) is Diag
+    True
+    >>> with_prior(Diag, "default", rows, 2).prior.shrinkage
+    0.01
     """
     check_prior_option(prior)
     if prior is None: return structure
@@ -169,14 +191,44 @@ def with_prior(structure, prior, rows, n_components):
 
 
 def check_prior_option(prior):
-    """Raise ValueError or TypeError unless `prior` is None, "default" or a `Prior`."""
+    """Raise ValueError or TypeError unless `prior` is None, "default" or a `Prior`.
+
+    Parameters
+    ----------
+    prior : object
+        As a user gave it.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is something else.
+
+    Examples
+    --------
+    >>> check_prior_option("default")
+    """
     if not (prior is None or isinstance(prior, Prior) or isinstance(prior, str) and prior == "default"):
         raise (ValueError if isinstance(prior, str) else TypeError)(
             f"prior must be None, 'default' or a gmm_lit.priors.Prior, but it is {prior!r}.")
 
 
 def check_prior(prior, n_features):
-    """Raise ValueError or TypeError unless a `Prior` is one for this number of features."""
+    """Raise ValueError or TypeError unless a `Prior` is one for this number of features.
+
+    Parameters
+    ----------
+    prior : Prior
+    n_features : int
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a part has another shape, is not finite, or is out of range.
+
+    Examples
+    --------
+    >>> check_prior(Prior(np.zeros(2), 0.5, 4.0), 2)
+    """
     d = n_features
     try: parts = [np.asarray(part, float) for part in prior]
     except (TypeError, ValueError) as error: raise TypeError(f"prior must hold real numbers, but: {error}.") from None
@@ -207,6 +259,13 @@ def posterior_step(step, structure, weight_sum):
     -------
     callable
         `step` itself, if there is no prior.
+
+    Examples
+    --------
+    >>> from gmm_lit.covariances import Diag
+    >>> step = lambda params: (params, -1.0)
+    >>> posterior_step(step, Diag, 100.0) is step       # no prior, no change
+    True
     """
     if not isinstance(structure, WithPrior): return step
 

@@ -19,7 +19,21 @@ SOURCE_READERS = []                                           # functions of X: 
 
 
 def as_source(X):
-    """The source of rows that `X` is, or that one of `SOURCE_READERS` makes of it; None if `X` is to become an array."""
+    """The source of rows that `X` is, or that one of `SOURCE_READERS` makes of it; None if `X` is to become an array.
+
+    Parameters
+    ----------
+    X : object
+
+    Returns
+    -------
+    object with `visit`, or None
+
+    Examples
+    --------
+    >>> as_source(np.zeros((3, 2))) is None
+    True
+    """
     if hasattr(X, "visit"): return X
     return next(filter(lambda source: source is not None, (read(X) for read in SOURCE_READERS)), None)
 
@@ -35,9 +49,9 @@ def check_rows(X, n_features=None, least=1, name="X", model="GaussianMixture"):
         How many features there must be.
     least : int, default 1
         How many rows there must be.
-    name : str
+    name : str, default "X"
         What to call it in a message.
-    model : str
+    model : str, default "GaussianMixture"
         And who expects it.
 
     Returns
@@ -99,6 +113,12 @@ def as_numbers(X, name):
     ------
     TypeError, ValueError
         If there is something else in it, or it has no shape.
+
+    Examples
+    --------
+    >>> as_numbers([[1, 2], [3, 4]], "X")
+    array([[1, 2],
+           [3, 4]])
     """
     try:
         X = np.asarray(X)
@@ -196,6 +216,12 @@ def feature_names(X):
     ------
     TypeError
         If some are strings and others are not.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> feature_names(pd.DataFrame({"eruption": [3.6], "waiting": [79.0]})).tolist()
+    ['eruption', 'waiting']
     """
     names = getattr(X, "column_names", getattr(X, "columns", None))
     if names is None or not np.iterable(names): return None
@@ -216,8 +242,17 @@ def check_names(model, X, stacklevel=4):
     model : Estimator
         With `feature_names_in_` if the data of the fit had names.
     X : data frame or anything else
-    stacklevel : int
+    stacklevel : int, default 4
         Whom a warning is told to.
+
+    Raises
+    ------
+    ValueError
+        If they are not; the message names those that are missing or new.
+
+    Examples
+    --------
+    >>> check_names(Estimator(), np.zeros((3, 2)))      # no names here, none there
     """
     then, now, who = getattr(model, "feature_names_in_", None), feature_names(X), type(model).__name__
     if then is None and now is not None:
@@ -235,7 +270,18 @@ def check_names(model, X, stacklevel=4):
 
 # %% ../nbs/06b_protocol.ipynb #f7ca686f
 class AlsoTheirs:
-    """Where scikit-learn is loaded, an error is also one of its class of the same name."""
+    """Where scikit-learn is loaded, an error is also one of its class of the same name.
+
+    Parameters
+    ----------
+    *args : object
+        Of the error.
+
+    Examples
+    --------
+    >>> issubclass(NotFittedError, AlsoTheirs)
+    True
+    """
 
     def __new__(cls, *args):
         theirs = getattr(sys.modules.get("sklearn.exceptions"), cls.__name__, cls)
@@ -250,15 +296,37 @@ def _both(ours, theirs):
 
 
 class NotFittedError(AlsoTheirs, ValueError, AttributeError):
-    """Raised when a mixture is asked before it was fitted."""
+    """Raised when a mixture is asked before it was fitted.
+
+    Examples
+    --------
+    >>> from gmm_lit import GaussianMixture
+    >>> try: GaussianMixture(2).predict([[0.0]])
+    ... except NotFittedError as error: print(str(error)[:43])
+    This GaussianMixture instance is not fitted
+    """
 
 
 class ConvergenceWarning(AlsoTheirs, UserWarning):
-    """Warned when no run came to its end within `max_iter` iterations."""
+    """Warned when no run came to its end within `max_iter` iterations.
+
+    Examples
+    --------
+    >>> issubclass(ConvergenceWarning, UserWarning)
+    True
+    """
 
 # %% ../nbs/06b_protocol.ipynb #8c606455
 class Estimator:
-    """Options by name: `get_params`, `set_params`, and a representation that shows them."""
+    """Options by name: `get_params`, `set_params`, and a representation that shows them.
+
+    Examples
+    --------
+    >>> class Model(Estimator):
+    ...     def __init__(self, size=3): self.size = size
+    >>> Model(), Model().set_params(size=4)
+    (Model(), Model(size=4))
+    """
 
     @classmethod
     def _options(cls): return inspect.signature(cls.__init__).parameters.items()

@@ -16,13 +16,37 @@ from .plotting import component_colors
 
 # %% ../nbs/10b_representations.ipynb #9f3c61e5
 class Bar(NamedTuple):
-    """A cell of a card: a share between 0 and 1, drawn as a bar in a component's colour."""
+    """A cell of a card: a share between 0 and 1, drawn as a bar in a component's colour.
+
+    Parameters
+    ----------
+    share : float
+    component : int, default 0
+
+    Examples
+    --------
+    >>> Bar(0.25, 1).share
+    0.25
+    """
     share: float
     component: int = 0
 
 
 class Cell(NamedTuple):
-    """A cell of a card: a text; "best", "faint" or ""; and what a pointer over it is told."""
+    """A cell of a card: a text; "best", "faint" or ""; and what a pointer over it is told.
+
+    Parameters
+    ----------
+    text : str
+    kind : {"", "best", "faint"}, optional
+    title : str, optional
+        What a pointer over it is told.
+
+    Examples
+    --------
+    >>> Cell("2314.3", "best").kind
+    'best'
+    """
     text: str
     kind: str = ""
     title: str = ""
@@ -34,18 +58,23 @@ class Card(NamedTuple):
     Parameters
     ----------
     title : str
-    facts, warnings : list of str
+    facts, warnings : list of str, optional
         Sentences; the second kind must not be missed.
-    header : list of str
+    header : list of str, optional
         Names of the columns.
-    rows : list of lists of str, Cell or Bar
+    rows : list of lists of str, Cell or Bar, optional
         The first of each row names it.
-    caption : str
+    caption : str, optional
         What the numbers are.
-    trace : sequence of float
+    trace : sequence of float, optional
         Log-likelihoods, for a small curve.
-    details : list of (str, str)
+    details : list of (str, str), optional
         Things to unfold: a name and a plain text.
+
+    Examples
+    --------
+    >>> Card("Rows", ["There are 3 rows."]).facts
+    ['There are 3 rows.']
     """
     title: str
     facts: list = ()
@@ -168,6 +197,11 @@ def theme_css(selector):
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> theme_css(".paper").startswith(".paper{--")
+    True
     """
     light, dark = ("".join(f"--{name}:{color};" for name, color in THEMES[theme].items()) for theme in ("light", "dark"))
     return (f"{selector}{{{light}}}@media (prefers-color-scheme:dark){{{selector}{{{dark}}}}}"
@@ -176,7 +210,22 @@ def theme_css(selector):
 
 
 def hex_colors(n_components):
-    """Colours of components as "#rrggbb", those of `component_colors`."""
+    """Colours of components as "#rrggbb", those of `component_colors`.
+
+    Parameters
+    ----------
+    n_components : int
+
+    Returns
+    -------
+    list of str
+        As "#rrggbb".
+
+    Examples
+    --------
+    >>> hex_colors(2)
+    ['#0072b2', '#d55e00']
+    """
     return ["#" + "".join(f"{round(255 * part):02x}" for part in color) for color in component_colors(n_components)]
 
 
@@ -202,7 +251,7 @@ def spark_svg(values, width=150, height=26):
     ----------
     values : sequence of float
         What is not finite is left out.
-    width, height : int
+    width, height : int, default 150 and 26
         In pixels.
 
     Returns
@@ -280,7 +329,7 @@ def parameter_rows(weights, means, covariances, names=None, most_components=20, 
     weights, means, covariances : arrays of shape (K,), (K, d), (K, d, d)
     names : list of d str, optional
         Of the features.
-    most_components, most_features : int
+    most_components, most_features : int, default 20 and 6
         How much of it is shown.
 
     Returns
@@ -306,7 +355,22 @@ def parameter_rows(weights, means, covariances, names=None, most_components=20, 
 
 
 def plus_minus(mean, deviation):
-    """A mean and a deviation as text, the mean to the deviation's third digit."""
+    """A mean and a deviation as text, the mean to the deviation's third digit.
+
+    Parameters
+    ----------
+    mean : float
+    deviation : float
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> plus_minus(3.14159, 0.25)
+    '3.142 ± 0.250'
+    """
     if not deviation > 0: return f"{mean:.6g} ± 0"
     places = int(np.clip(2 - np.floor(np.log10(deviation)), 0, 12))
     if deviation >= 1e6 or places > 6: return f"{mean:.6g} ± {deviation:.3g}"
@@ -321,7 +385,7 @@ def cautions(weights, means, covariances, n_rows=None, known=()):
     weights, means, covariances : arrays of shape (K,), (K, d), (K, d, d)
     n_rows : float, optional
         How many rows it was fitted to.
-    known : sequence of int
+    known : sequence of int, optional
         Components whose flatness is known already.
 
     Returns
@@ -357,19 +421,24 @@ def mixture_card(title, weights, means, covariances, names=None, facts=(), warni
     title : str
     weights, means, covariances : arrays of shape (K,), (K, d), (K, d, d)
     names : list of d str, optional
-    facts, warnings : list of str
+    facts, warnings : list of str, optional
         What is known of the fit; `cautions` are added.
-    trace : sequence of float
+    trace : sequence of float, optional
         The log-likelihood after each iteration.
-    options : str
+    options : str, optional
         A text to unfold.
     n_rows : float, optional
-    collapsed : sequence of int
+    collapsed : sequence of int, optional
         Components that `warnings` tells of.
 
     Returns
     -------
     Card
+
+    Examples
+    --------
+    >>> mixture_card("A mixture", np.ones(1), np.zeros((1, 1)), np.ones((1, 1, 1))).title
+    'A mixture'
     """
     header, rows, caption = parameter_rows(weights, means, covariances, names)
     K, d = means.shape
@@ -399,6 +468,11 @@ def statistics_card(counts, means, log_likelihood, form, n_numbers):
     Returns
     -------
     Card
+
+    Examples
+    --------
+    >>> statistics_card(np.array([2.0, 3]), np.zeros((2, 1)), -7.5, "DiagForm", 6).facts[1]
+    'Log-likelihood of these rows: -7.5.'
     """
     total, (K, d) = counts.sum(), means.shape
     rows = [[str(k), Bar(float(counts[k] / total), k), f"{counts[k]:.1f}", *[f"{m:.6g}" for m in means[k, :6]]] for k in range(min(K, 20))]

@@ -67,6 +67,16 @@ def read_ahead(items, depth=2):
     Yields
     ------
     The items, in order. An error in the thread is raised here. When the user stops early, the thread stops too.
+
+    Raises
+    ------
+    Exception
+        What went wrong in the thread.
+
+    Examples
+    --------
+    >>> list(read_ahead(range(3)))
+    [0, 1, 2]
     """
     queue, stop, end = Queue(depth), Event(), object()
 
@@ -108,6 +118,11 @@ def in_order(work, items, threads):
     Yields
     ------
     What `work` returned.
+
+    Examples
+    --------
+    >>> list(in_order(pow, [(2, 3), (3, 2)], threads=2))
+    [8, 9]
     """
     with ThreadPoolExecutor(threads) as pool:
         waiting = deque()
@@ -121,7 +136,15 @@ def in_order(work, items, threads):
 
 # %% ../nbs/13_scale.ipynb #13000013
 class Spaced:
-    """At most a thousand evenly spaced rows of those that go by: the ones that `X[::stride(len(X))]` would hold."""
+    """At most a thousand evenly spaced rows of those that go by: the ones that `X[::stride(len(X))]` would hold.
+
+    Examples
+    --------
+    >>> spaced = Spaced()
+    >>> for start in range(0, 2000, 500): spaced.add(np.arange(start, start + 500)[:, None])
+    >>> len(spaced.rows), spaced.rows[1]
+    (1000, array([2]))
+    """
 
     def __init__(self): self.step, self.start, self.rows = 1, 0, None
 
@@ -145,6 +168,13 @@ class Reservoir:
     ----------
     Vitter (1985), Random sampling with a reservoir. Efraimidis and Spirakis (2006), Weighted random
     sampling with a reservoir.
+
+    Examples
+    --------
+    >>> reservoir = Reservoir(5, np.random.default_rng(0))
+    >>> for start in range(0, 100, 10): reservoir.add(np.arange(start, start + 10)[:, None])
+    >>> reservoir.sample().shape
+    (5, 1)
     """
 
     def __init__(self, size, rng):
@@ -173,7 +203,21 @@ class Reservoir:
 
 # %% ../nbs/13_scale.ipynb #1300001a
 def bad_rows(X):
-    """The numbers of the rows of `X` (n, d) that are not finite or beyond 1e100: array of int."""
+    """The numbers of the rows of `X` (n, d) that are not finite or beyond 1e100: array of int.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+
+    Returns
+    -------
+    array of int
+
+    Examples
+    --------
+    >>> bad_rows(np.array([[1.0], [np.nan], [1e200]]))
+    array([1, 2])
+    """
     if X.size == 0 or X.dtype.kind in "iu": return np.empty(0, int)
     if -LARGEST < float(X.min()) and float(X.max()) < LARGEST: return np.empty(0, int)
     return np.flatnonzero(~(np.abs(X) < LARGEST).all(1))
@@ -211,6 +255,12 @@ class Source:
         At most 65,536 rows, drawn uniformly, always the same ones; starts are looked for in them.
     center : array of shape (d,)
         The median of at most a thousand evenly spaced rows.
+
+    Examples
+    --------
+    >>> source = Source(lambda rows: iter([np.ones((3, 2)), np.zeros((2, 2))]))
+    >>> source.shape
+    (5, 2)
     """
 
     def __init__(self, pieces, bad="stop", progress=None, name="X"):
@@ -356,7 +406,32 @@ def _added(parts):
 
 # %% ../nbs/13_scale.ipynb #13000023
 def npy_pieces(path, columns=None):
-    """`pieces` for the array in a `.npy` file."""
+    """`pieces` for the array in a `.npy` file.
+
+    Parameters
+    ----------
+    path : str or path
+    columns : list of int, optional
+
+    Returns
+    -------
+    callable
+        As `Source` takes it.
+
+    Raises
+    ------
+    ValueError
+        If the array has no columns.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "rows.npy")
+    ...     np.save(path, np.arange(6.0).reshape(3, 2))
+    ...     print([piece.tolist() for piece in npy_pieces(path, [1])(2)])
+    [[[1.0], [3.0]], [[5.0]]]
+    """
     whole = np.load(path, mmap_mode="r")
     if whole.ndim != 2: raise ValueError(f"{path} must hold an array of shape (rows, features), but its shape is {whole.shape}.")
     plain = whole.flags.c_contiguous and not whole.dtype.hasobject
@@ -384,7 +459,33 @@ def _filled(X, file, path):
 
 # %% ../nbs/13_scale.ipynb #13000025
 def csv_pieces(path, columns=None):
-    """`pieces` for the numbers in a CSV file; what is not a number is NaN, and a line that is too short or too long is all NaN."""
+    """`pieces` for the numbers in a CSV file; what is not a number is NaN, and a line that is too short or too long is all NaN.
+
+    Parameters
+    ----------
+    path : str or path
+    columns : list of str or int, optional
+        Names, if the first line holds some.
+
+    Returns
+    -------
+    callable
+        As `Source` takes it.
+
+    Raises
+    ------
+    ValueError
+        If a column is not there.
+
+    Examples
+    --------
+    >>> import os, tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = os.path.join(folder, "rows.csv")
+    ...     with open(path, "w") as file: _ = file.write("a,b\\n1,2\\n3,?\\n")
+    ...     print([piece.tolist() for piece in csv_pieces(path)(10)])
+    [[[1.0, 2.0], [3.0, nan]]]
+    """
     with open(path, newline="") as file: first = next(csv.reader(file), [])
     named = any(np.isnan(_number(field)) and field.strip().lower() not in ("", "nan", "na") for field in first)
     places = range(len(first)) if columns is None else [first.index(c) if named and c in first else c for c in columns]
@@ -415,7 +516,30 @@ def _number(field):
 
 # %% ../nbs/13_scale.ipynb #13000027
 def arrow_pieces(data, columns=None):
-    """`pieces` for a `pyarrow` data set, table, or the path of Parquet, Arrow or Feather files or of a folder of them."""
+    """`pieces` for a `pyarrow` data set, table, or the path of Parquet, Arrow or Feather files or of a folder of them.
+
+    Parameters
+    ----------
+    data : pyarrow data set or table, str or path
+    columns : list of str or int, optional
+
+    Returns
+    -------
+    callable
+        As `Source` takes it.
+
+    Raises
+    ------
+    ImportError
+        If pyarrow is missing.
+
+    Examples
+    --------
+    >>> import pyarrow
+    >>> next(arrow_pieces(pyarrow.table({"a": [1.0, 2]}))(10))
+    array([[1.],
+           [2.]])
+    """
     try: import pyarrow.dataset as arrow
     except ImportError: raise ImportError("Reading Parquet and Arrow needs pyarrow: pip install 'gmm_lit[arrow]'") from None
     if isinstance(data, (str, Path)):
@@ -508,7 +632,21 @@ def _is_arrow(X): return type(X).__module__.partition(".")[0] == "pyarrow"
 
 
 def read_source(X):
-    """The source that `X` is or describes, or None if it is for somebody else to read."""
+    """The source that `X` is or describes, or None if it is for somebody else to read.
+
+    Parameters
+    ----------
+    X : object
+
+    Returns
+    -------
+    Source or None
+
+    Examples
+    --------
+    >>> read_source(np.zeros((3, 2))) is None
+    True
+    """
     if isinstance(X, (str, Path)) or callable(X) or _are_paths(X) or _is_arrow(X): return open_source(X)
 
 

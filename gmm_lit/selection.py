@@ -57,6 +57,13 @@ def climb(model, X, starts, short=20, finalists=2, sample_weight=None):
     ------
     ValueError
         If all starts failed.
+
+    Examples
+    --------
+    >>> X = np.array([[0.0], [1], [2], [9], [10], [11]])
+    >>> best, n_lost = climb(GaussianMixture(2), X, [{"random_state": 0}, {"random_state": 1}])
+    >>> best.means_.round(2).ravel().tolist() in ([1.0, 10.0], [10.0, 1.0]), n_lost
+    (True, 0)
     """
     runs, failed, finished, heights = [], [], [], []
     for start in starts:
@@ -117,6 +124,13 @@ def try_model(X, task, n_jobs=None, sample_weight=None):
         `seconds`, and `error`: None, or why the fit failed; then the numbers are NaN.
     model : GaussianMixture or None
         Fitted.
+
+    Examples
+    --------
+    >>> X = np.array([[0.0], [1], [2], [9], [10], [11]])
+    >>> row, _ = try_model(X, (GaussianMixture(2), [{"random_state": 0}]))
+    >>> row["n_parameters"], row["error"]
+    (5, None)
     """
     begin, (model, starts) = time.perf_counter(), task
     row = {"covariance_type": model.covariance_type, "n_components": model.n_components}
@@ -140,13 +154,36 @@ def try_model(X, task, n_jobs=None, sample_weight=None):
 
 
 def try_weighted(data, task, n_jobs=None):
-    """`try_model` for `data = rows, weights`."""
+    """`try_model` for `data = rows, weights`.
+
+    Parameters
+    ----------
+    data : tuple
+        Rows (n, d), and their weights (n,) or None.
+    task : tuple
+    n_jobs : int or None
+
+    Returns
+    -------
+    row : dict
+    model : GaussianMixture or None
+
+    Examples
+    --------
+    >>> X = np.array([[0.0], [1], [2], [9], [10], [11]])
+    >>> row, _ = try_weighted((X, np.ones(6)), (GaussianMixture(1), [{"random_state": 0}]))
+    >>> row["n_components"]
+    1
+    """
     X, sample_weight = data
     return try_model(X, task, n_jobs, sample_weight)
 
 # %% ../nbs/08_selection.ipynb #ee002cf4
 def serve():
-    """What a helper process does: answer pickled tasks until its input ends."""
+    """What a helper process does: answer pickled tasks until its input ends.
+
+    It is called in the processes that `Helper` begins; in any other it would wait for its input.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)              # an interrupt is for the one who asked
     source, answers = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)                                             # whatever is printed goes elsewhere
@@ -177,7 +214,7 @@ class Helper(threading.Thread):
         Sent once.
     waiting : deque of (number, task)
     finish : callable
-        `finish(number, result)`
+        `finish(number, result)` is called with what each task gave.
     """
 
     def __init__(self, function, common, waiting, finish):
@@ -234,7 +271,7 @@ def work_through(function, tasks, common, n_jobs=None, verbose=None, unit="task"
         Processes; None or -1 means one for each core.
     verbose : bool or None
         As for `progress_bar`.
-    unit : str
+    unit : str, default "task"
         What a task is called there.
 
     Returns
@@ -243,6 +280,11 @@ def work_through(function, tasks, common, n_jobs=None, verbose=None, unit="task"
         In the order of the tasks, and shorter only after an interrupt: then only what was
         finished.
     interrupted : bool
+
+    Examples
+    --------
+    >>> work_through(lambda common, task, n_jobs: common + task, [1, 2, 3], 10, n_jobs=1)
+    ([11, 12, 13], False)
     """
     waiting, results, helpers = deque(enumerate(tasks)), {}, []
     most = min(cores() if n_jobs in (None, -1) else n_jobs, len(tasks))
@@ -293,6 +335,12 @@ def best_row(results, criterion):
     ------
     ValueError
         If there is none.
+
+    Examples
+    --------
+    >>> rows = [{"bic": 3.0, "collapsed": [], "error": None}, {"bic": 1.0, "collapsed": ["yes"], "error": None}]
+    >>> best_row(rows, "bic")["bic"]
+    3.0
     """
     sound = [row for row in results if not row["collapsed"] and np.isfinite(_value(row, criterion))]
     if sound: return min(sound, key=lambda row: row[criterion])
@@ -322,6 +370,12 @@ def criterion_values(results, criterion):
     sizes : list of int
     values : dict of str -> list of float
         NaN where a fit failed or was not tried.
+
+    Examples
+    --------
+    >>> rows = [{"covariance_type": "full", "n_components": K, "bic": 10.0 - K, "error": None} for K in (1, 2)]
+    >>> criterion_values(rows, "bic")
+    ([1, 2], {'full': [9.0, 8.0]})
     """
     sizes = sorted({row["n_components"] for row in results})
     found = {(row["covariance_type"], row["n_components"]): _value(row, criterion) for row in results}
@@ -340,6 +394,12 @@ def cells(results, criterion):
     Returns
     -------
     dict
+
+    Examples
+    --------
+    >>> row = {"covariance_type": "full", "n_components": 1, "bic": 3.0, "collapsed": [], "error": None}
+    >>> cells([row], "bic")
+    {('full', 1): ('3.000', 'best')}
     """
     try: best = best_row(results, criterion)
     except ValueError: best = None
@@ -389,6 +449,12 @@ def format_table(results, criterion="bic", across=7):
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> row = {"covariance_type": "full", "n_components": 1, "bic": 3.0, "collapsed": [], "error": None}
+    >>> format_table([row]).split()[:4]
+    ['BIC', 'full', '1', '3.000*']
     """
     sizes, values = criterion_values(results, criterion)
     shown, names, lines = cells(results, criterion), list(values), []
@@ -415,13 +481,19 @@ def format_html(results, criterion="bic", caption="", title="Models"):
     results : list of dict
         `GaussianMixtureSearch.results_`.
     criterion : str, default "bic"
-    caption, title : str
+    caption, title : str, optional
         Plain text.
 
     Returns
     -------
     str
         No script, and all text escaped.
+
+    Examples
+    --------
+    >>> row = {"covariance_type": "full", "n_components": 1, "bic": 3.0, "collapsed": [], "error": None}
+    >>> "Best: full, 1 component, BIC 3.000." in format_html([row])
+    True
     """
     from gmm_lit.representations import Card, Cell, card_html
     (sizes, values), shown, titles = criterion_values(results, criterion), cells(results, criterion), {}
@@ -443,7 +515,13 @@ def format_html(results, criterion="bic", caption="", title="Models"):
 
 # %% ../nbs/08_selection.ipynb #536eef1c
 class SearchReport(Estimator):
-    """The table and the picture of a search, from its `results_` and `criterion`."""
+    """The table and the picture of a search, from its `results_` and `criterion`.
+
+    Examples
+    --------
+    >>> isinstance(GaussianMixtureSearch(), SearchReport)
+    True
+    """
 
     @property
     def _rows(self):
@@ -484,7 +562,13 @@ class SearchReport(Estimator):
 
 # %% ../nbs/08_selection.ipynb #32df5647
 class ModelChoice(SearchReport):
-    """What a mixture can be asked, asked of `best_estimator_`."""
+    """What a mixture can be asked, asked of `best_estimator_`.
+
+    Examples
+    --------
+    >>> isinstance(GaussianMixtureSearch(), ModelChoice)
+    True
+    """
 
     @property
     def _best(self):
@@ -641,6 +725,11 @@ def list_starts(init_params, n_init, n_components, seed):
     Returns
     -------
     list of dict
+
+    Examples
+    --------
+    >>> [sorted(start) for start in list_starts(["kmeans"], 2, 3, seed=0)]
+    [['init_params', 'random_state'], ['init_params', 'random_state']]
     """
     seeds = [int(np.random.SeedSequence((seed, n_components, i)).generate_state(1)[0]) for i in range(n_init)]
     if n_components == 1: init_params, seeds = init_params[:1], seeds[:1]

@@ -39,8 +39,15 @@ class View(NamedTuple):
     ----------
     low, high : arrays of shape (2,)
         Corners of the box.
-    width, height : int
+    width, height : int, default 460 and 340
         Of the picture in pixels, with margins for the axes.
+    left, bottom, margin : int, default 46, 40 and 10
+        The margins, in pixels: at the left, at the bottom, and at the other sides.
+
+    Examples
+    --------
+    >>> View(np.zeros(2), np.ones(2)).place([[0.0, 0]]).tolist()
+    [[46.0, 300.0]]
     """
     low: np.ndarray
     high: np.ndarray
@@ -73,6 +80,11 @@ def view_of(X, **size):
     Returns
     -------
     View
+
+    Examples
+    --------
+    >>> view_of(np.array([[0.0, 0], [1, 2]])).high
+    array([1.12, 2.24])
     """
     low, high = X.min(axis=0), X.max(axis=0)
     room = 0.12 * np.where(high > low, high - low, 1)
@@ -94,6 +106,11 @@ def ellipse_numbers(view, mean, covariance, level=0.9):
     -------
     tuple of 5 float
         x, y, both half axes, and the angle in degrees.
+
+    Examples
+    --------
+    >>> ellipse_numbers(View(np.zeros(2), np.ones(2)), [0.5, 0.5], 0.01 * np.eye(2))
+    (248.0, 155.0, 86.7, 62.2, 0.0)
     """
     D = view.scale
     omega, L = np.linalg.eigh(np.asarray(covariance) * np.outer(D, D))
@@ -103,7 +120,26 @@ def ellipse_numbers(view, mean, covariance, level=0.9):
 
 
 def svg_ellipse(numbers, color, width=2.0, dashed=False):
-    """An `ellipse` element."""
+    """An `ellipse` element.
+
+    Parameters
+    ----------
+    numbers : tuple of 5 float
+        From `ellipse_numbers`.
+    color : str
+    width : float, default 2.0
+        Of the line, in pixels.
+    dashed : bool, default False
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> svg_ellipse((10, 20, 5, 3, 0), "red")[:30]
+    '<ellipse cx="10" cy="20" rx="5'
+    """
     x, y, a, b, angle = numbers
     look = f'stroke="{color}" stroke-width="{width:.1f}"' + (' stroke-dasharray="4 4" opacity="0.7"' if dashed else "")
     return f'<ellipse cx="{x}" cy="{y}" rx="{max(a, 1)}" ry="{max(b, 1)}" transform="rotate({angle} {x} {y})" fill="none" {look}/>'
@@ -117,7 +153,23 @@ SCENE_CSS = theme_css(".gmm-scene") + """
 
 
 def nice_ticks(low, high, count=5):
-    """Round numbers between two bounds, about `count` of them."""
+    """Round numbers between two bounds, about `count` of them.
+
+    Parameters
+    ----------
+    low, high : float
+    count : int, default 5
+
+    Returns
+    -------
+    list of (float, str)
+        Numbers, and how to write them.
+
+    Examples
+    --------
+    >>> [text for _, text in nice_ticks(0, 1)]
+    ['0', '0.2', '0.4', '0.6', '0.8', '1']
+    """
     if not count: return []
     step = (high - low) / count
     unit = 10 ** np.floor(np.log10(step))
@@ -127,7 +179,24 @@ def nice_ticks(low, high, count=5):
 
 
 def svg_axes(view, names, counts=(5, 5)):
-    """Axes with names and about so many ticks, for a view."""
+    """Axes with names and about so many ticks, for a view.
+
+    Parameters
+    ----------
+    view : View
+    names : list of 2 str
+    counts : tuple of 2 int, default (5, 5)
+        About how many ticks.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> "waiting (min)" in svg_axes(View(np.zeros(2), np.ones(2)), ["eruption (min)", "waiting (min)"])
+    True
+    """
     x0, y0, x1, y1 = view.left, view.height - view.bottom, view.width - view.margin, view.margin
     parts = [f'<path class="axis" d="M{x0} {y1}V{y0}H{x1}"/>']
     for tick, text in nice_ticks(view.low[0], view.high[0], counts[0]):
@@ -143,13 +212,44 @@ def svg_axes(view, names, counts=(5, 5)):
 
 # %% ../nbs/11_widgets.ipynb #0423da2a
 def blended(resp):
-    """Colours "#rrggbb" of rows from their responsibilities (n, K), blended as in (10.2)."""
+    """Colours "#rrggbb" of rows from their responsibilities (n, K), blended as in (10.2).
+
+    Parameters
+    ----------
+    resp : array of shape (n, K)
+
+    Returns
+    -------
+    list of n str
+        As "#rrggbb".
+
+    Examples
+    --------
+    >>> blended(np.array([[1.0, 0], [0.5, 0.5]]))
+    ['#0072b2', '#6a6859']
+    """
     rgb = np.clip(np.rint(255 * (resp @ component_colors(resp.shape[1]))), 0, 255).astype(np.uint8)
     return [f"#{code:06x}" for code in (rgb.astype(np.int64) @ [65536, 256, 1]).tolist()]
 
 
 def svg_rows(view, X, colors=None):
-    """A dot for each row, grey where no colours are given."""
+    """A dot for each row, grey where no colours are given.
+
+    Parameters
+    ----------
+    view : View
+    X : array of shape (n, 2)
+    colors : list of n str, optional
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> svg_rows(View(np.zeros(2), np.ones(2)), np.array([[0.2, 0.5], [0.6, 0.1]])).count("<circle")
+    2
+    """
     radius, places = float(np.clip(110 / np.sqrt(len(X)), 1.2, 4)), view.place(X)
     if colors is None: dots = [f'<circle cx="{x:.1f}" cy="{y:.1f}"/>' for x, y in places.tolist()]
     else: dots = [f'<circle cx="{x:.1f}" cy="{y:.1f}" fill="{c}"/>' for (x, y), c in zip(places.tolist(), colors)]
@@ -157,7 +257,27 @@ def svg_rows(view, X, colors=None):
 
 
 def svg_components(view, means, covariances, weights, dashed=False):
-    """An ellipse for each component, the heavier the wider, with its number at its mean."""
+    """An ellipse for each component, the heavier the wider, with its number at its mean.
+
+    Parameters
+    ----------
+    view : View
+    means : array of shape (K, 2)
+    covariances : array of shape (K, 2, 2)
+    weights : array of shape (K,)
+    dashed : bool, default False
+        Dashed ones have no number.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> view = View(np.zeros(2), np.ones(2))
+    >>> svg_components(view, np.array([[0.5, 0.5]]), 0.01 * np.eye(2)[None], np.ones(1)).count("<ellipse")
+    1
+    """
     parts = []
     for k, color in enumerate(hex_colors(len(means))):
         numbers = ellipse_numbers(view, means[k], covariances[k])
@@ -167,19 +287,69 @@ def svg_components(view, means, covariances, weights, dashed=False):
 
 
 def clipped(view, *parts):
-    """What is drawn, cut off at the axes."""
+    """What is drawn, cut off at the axes.
+
+    Parameters
+    ----------
+    view : View
+    *parts : str
+        Elements of SVG.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> clipped(View(np.zeros(2), np.ones(2)), "<g/>")[:26]
+    '<svg x="46" y="10" width="'
+    """
     width, height = view.width - view.left - view.margin, view.height - view.bottom - view.margin
     return f'<svg x="{view.left}" y="{view.margin}" width="{width}" height="{height}" viewBox="{view.left} {view.margin} {width} {height}">{"".join(parts)}</svg>'
 
 
 def svg_picture(width, height, said, *parts):
-    """An SVG picture with a text in its place for those who do not see it."""
+    """An SVG picture with a text in its place for those who do not see it.
+
+    Parameters
+    ----------
+    width, height : int
+        In pixels.
+    said : str
+        The text.
+    *parts : str
+        Elements of SVG.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> svg_picture(10, 10, "a dot", "<circle/>")[:39]
+    '<svg role="img" aria-label="a dot" widt'
+    """
     return (f'<svg role="img" aria-label="{escape(said)}" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
             f'<title>{escape(said)}</title>{"".join(parts)}</svg>')
 
 
 def scene(*parts):
-    """Pictures and sentences on a paper of their own, in the colours of the theme."""
+    """Pictures and sentences on a paper of their own, in the colours of the theme.
+
+    Parameters
+    ----------
+    *parts : str
+        HTML.
+
+    Returns
+    -------
+    str
+
+    Examples
+    --------
+    >>> scene("<p>one</p>").endswith('<div class="gmm-scene"><p>one</p></div>')
+    True
+    """
     return f'<style>{SCENE_CSS}</style><div class="gmm-scene">{"".join(parts)}</div>'
 
 # %% ../nbs/11_widgets.ipynb #e72419f9
@@ -191,7 +361,7 @@ def svg_trace(values, now=None, width=220, height=340, places=None):
     values : sequence of float
     now : int, optional
         Which of them is the present one; the last when None.
-    width, height : int
+    width, height : int, default 220 and 340
     places : list, optional
         Gets the pixels of all values.
 
@@ -199,6 +369,11 @@ def svg_trace(values, now=None, width=220, height=340, places=None):
     -------
     str
         An SVG picture.
+
+    Examples
+    --------
+    >>> svg_trace([-3.0, -2.5])[:58]
+    '<svg role="img" aria-label="log-likelihood, now -2.5000" w'
     """
     values = np.asarray(values, dtype=float)
     finite = values[np.isfinite(values)]
@@ -230,10 +405,15 @@ class Moment(NamedTuple):
         Those before an M step.
     resp : array of shape (n, K) or None
         The last E step's.
-    log_likelihoods : tuple of float
+    log_likelihoods : tuple of float, optional
         Means over rows, one for each E step so far.
-    trouble : str
+    trouble : str, optional
         Why EM cannot go on.
+
+    Examples
+    --------
+    >>> Moment("start", 0, None).log_likelihoods
+    ()
     """
     kind: str
     iteration: int
@@ -294,12 +474,44 @@ class Stepper:
 
 # %% ../nbs/11_widgets.ipynb #039ebbfa
 def all_in_one_place(X, n_components):
-    """Equal responsibilities (n, K): every component begins as the whole data."""
+    """Equal responsibilities: every component begins as the whole data.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    n_components : int
+
+    Returns
+    -------
+    array of shape (n, K)
+
+    Examples
+    --------
+    >>> all_in_one_place(np.zeros((2, 1)), 2)
+    array([[0.5, 0.5],
+           [0.5, 0.5]])
+    """
     return np.full((len(X), n_components), 1 / n_components)
 
 
 def a_spike(X, n_components):
-    """Responsibilities (n, K): the last component on the rows that repeat one value, the others slices along the first feature."""
+    """The last component on the rows that repeat one value, the others slices along the first feature.
+
+    Parameters
+    ----------
+    X : array of shape (n, d)
+    n_components : int
+
+    Returns
+    -------
+    array of shape (n, K)
+        Responsibilities.
+
+    Examples
+    --------
+    >>> a_spike(np.array([[0.0], [5], [5], [9]]), 2).argmax(1)
+    array([0, 1, 1, 0])
+    """
     order, K = np.lexsort(X.T[::-1]), n_components
     resp = np.zeros((len(X), K))
     resp[order, np.arange(len(X)) * max(K - 1, 1) // len(X)] = 1
@@ -327,6 +539,12 @@ def tell(stepper, position):
     -------
     said : str
     troubles : list of str
+
+    Examples
+    --------
+    >>> stepper = Stepper(np.array([[0.0, 1], [1, 0], [8, 9], [9, 8]]), 2)
+    >>> tell(stepper, 0)[0]
+    'The start. Rows are grey: nothing is known about them yet.'
     """
     now = stepper.at(position)
     heights = now.log_likelihoods
@@ -349,11 +567,17 @@ def draw_step(stepper, position, names=("feature 0", "feature 1")):
     ----------
     stepper : Stepper
     position : int
-    names : list of 2 str
+    names : list of 2 str, default ("feature 0", "feature 1")
 
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> stepper = Stepper(np.array([[0.0, 1], [1, 0], [8, 9], [9, 8]]), 2)
+    >>> draw_step(stepper, 0).count("<ellipse")
+    2
     """
     now, (said, troubles) = stepper.at(position), tell(stepper, position)
     view, two = view_of(stepper.X[:, :2]), lambda params: (params.means[:, :2], stepper.covariances(params)[:, :2, :2], params.weights)
@@ -365,14 +589,50 @@ def draw_step(stepper, position, names=("feature 0", "feature 1")):
 
 # %% ../nbs/11_widgets.ipynb #c2d720da
 def ipywidgets_or_hint():
-    """The module ipywidgets. Raises ImportError, with what to install, where it is missing."""
+    """The module ipywidgets. Raises ImportError, with what to install, where it is missing.
+
+    Returns
+    -------
+    module
+
+    Raises
+    ------
+    ImportError
+        Where it is missing; the message says what to install.
+
+    Examples
+    --------
+    >>> ipywidgets_or_hint().__name__
+    'ipywidgets'
+    """
     try: import ipywidgets
     except ImportError: raise ImportError("Widgets need ipywidgets: pip install 'gmm_lit[notebook]'") from None
     return ipywidgets
 
 
 def data_sets(X=None, names=None):
-    """Data to choose from, two features each: dict of name -> (rows, names); the given one alone if there is one."""
+    """Data to choose from; those that are given alone, if there are some.
+
+    Parameters
+    ----------
+    X : array of shape (n, d), optional
+        At least two features.
+    names : list of d str, optional
+
+    Returns
+    -------
+    dict of str to (array of shape (n, d), list of d str)
+
+    Raises
+    ------
+    ValueError
+        If `X` has fewer.
+
+    Examples
+    --------
+    >>> list(data_sets())
+    ['Old Faithful', 'iris petals', 'three clouds']
+    """
     if X is not None:
         X = np.asarray(X, dtype=float)
         if X.ndim != 2 or X.shape[1] < 2: raise ValueError(f"X must have shape (n, d) with d at least 2; got shape {X.shape}")
@@ -384,7 +644,24 @@ def data_sets(X=None, names=None):
 
 
 def controls(box, **named):
-    """The widgets of a panel by name, as its attribute `controls`; returns the panel."""
+    """The widgets of a panel by name, as its attribute `controls`; returns the panel.
+
+    Parameters
+    ----------
+    box : ipywidgets.Box
+    **named : ipywidgets.Widget
+
+    Returns
+    -------
+    ipywidgets.Box
+        `box`.
+
+    Examples
+    --------
+    >>> w = ipywidgets_or_hint()
+    >>> list(controls(w.VBox(), step=w.Button()).controls)
+    ['step']
+    """
     box.controls = named
     box.add_class("gmm-panel")
     return box
@@ -405,6 +682,11 @@ def em_stepper(X=None, names=None, most=120):
     -------
     ipywidgets.VBox
         With its widgets by name in `controls`, and the logic in `stepper`.
+
+    Examples
+    --------
+    >>> em_stepper().stepper.at(0).kind
+    'start'
     """
     w, data = ipywidgets_or_hint(), data_sets(X, names)
     choose = lambda label, options, value=None: w.Dropdown(description=label, options=options, value=value or options[0], layout=w.Layout(width="230px"))
@@ -421,7 +703,22 @@ def em_stepper(X=None, names=None, most=120):
 
 # %% ../nbs/11_widgets.ipynb #ace8cb60
 class Wiring:
-    """Connects the controls of `em_stepper` with a `Stepper`."""
+    """Connects the controls of `em_stepper` with a `Stepper`.
+
+    Parameters
+    ----------
+    box : ipywidgets.Box
+        With its `controls`.
+    data : dict
+        From `data_sets`.
+
+    Examples
+    --------
+    >>> box = em_stepper()
+    >>> Wiring(box, data_sets()).go(1)
+    >>> box.controls["position"].value
+    1
+    """
 
     def __init__(self, box, data):
         self.box, self.c, self.data, self.means, self.silent = box, box.controls, data, None, False
@@ -515,6 +812,12 @@ class Bells:
     Parameters
     ----------
     covariance_type : str, default "full"
+
+    Examples
+    --------
+    >>> bell = Bells("EEI")
+    >>> bell.letters, bell.covariances().shape
+    ({'volume': 'E', 'shape': 'E', 'angle': 'I'}, (3, 2, 2))
     """
 
     def __init__(self, covariance_type="full"):
@@ -562,6 +865,11 @@ def covariance_explorer(covariance_type="full"):
     -------
     ipywidgets.VBox
         With its widgets by name in `controls`, and the logic in `bells`.
+
+    Examples
+    --------
+    >>> covariance_explorer("tied").bells.letters
+    {'volume': 'E', 'shape': 'E', 'angle': 'E'}
     """
     w, model = ipywidgets_or_hint(), Bells(covariance_type)
     names = [(f"{structure.names[-1]}" + f" ({name})" * (name != structure.names[-1]), name) for name, structure in STRUCTURES.items()]
@@ -599,6 +907,12 @@ class Choices:
     ----------
     results : list of dict
         `GaussianMixtureSearch.results_`.
+
+    Examples
+    --------
+    >>> row = {"covariance_type": "full", "n_components": 1, "bic": 3.0, "collapsed": [], "error": None}
+    >>> Choices([row]).best("bic", ["full"])["bic"]
+    3.0
     """
 
     def __init__(self, results):
@@ -670,6 +984,13 @@ def choice_explorer(search):
     -------
     ipywidgets.VBox
         With its widgets by name in `controls`, and the logic in `choices`.
+
+    Examples
+    --------
+    >>> from gmm_lit import GaussianMixtureSearch
+    >>> search = GaussianMixtureSearch([1, 2], covariance_types=["full"], random_state=0).fit([[0.0], [1], [2], [9], [10], [11]])
+    >>> choice_explorer(search).choices.structures
+    ['full']
     """
     w, choices = ipywidgets_or_hint(), Choices(getattr(search, "results_", search))
     asked = [name for name in CRITERIA if name in choices.results[0]]
@@ -708,6 +1029,13 @@ class FitJob(threading.Thread):
         Fitted, also if the fit was stopped after its first iteration.
     labels : array of shape (n,) or None
     error : str
+
+    Examples
+    --------
+    >>> job = FitJob(np.array([[0.0], [1], [2]]), n_components=1)
+    >>> job.start(); job.join()
+    >>> job.state
+    'done'
     """
 
     def __init__(self, X, watch=None, **options):
@@ -749,6 +1077,16 @@ def number_columns(data):
     -------
     dict of str -> array of float
         NaN where a value is missing.
+
+    Raises
+    ------
+    ValueError
+        If there is no column of numbers.
+
+    Examples
+    --------
+    >>> number_columns(b"place,length\\nhere,1.5\\nthere,2\\n")
+    {'length': array([1.5, 2. ])}
     """
     if isinstance(data, (bytes, bytearray, memoryview)): data = _columns_of(bytes(data).decode("utf-8-sig", errors="replace"))
     elif hasattr(data, "columns"): data = {name: data[name] for name in data.columns}
@@ -775,7 +1113,25 @@ def _columns_of(text):
 
 # %% ../nbs/11_widgets.ipynb #e0972650
 def labels_link(job):
-    """A link to a CSV file of labels and responsibilities that lies in the link itself."""
+    """A link to a CSV file of labels and responsibilities that lies in the link itself.
+
+    Parameters
+    ----------
+    job : FitJob
+        Done, with `complete`: which rows of the data it has fitted.
+
+    Returns
+    -------
+    str
+        HTML.
+
+    Examples
+    --------
+    >>> job = FitJob(np.array([[0.0], [1], [2]]), n_components=1)
+    >>> job.complete = np.ones(3, bool)
+    >>> job.run(); labels_link(job)[:43]
+    '<p><a download="labels.csv" href="data:text'
+    """
     resp, keep = job.model.predict_proba(job.X), np.flatnonzero(job.complete)
     lines = ["row,label," + ",".join(f"probability {k}" for k in range(resp.shape[1]))]
     lines += [f"{row},{label}," + ",".join(f"{p:.6g}" for p in r) for row, label, r in zip(keep, job.labels, resp)]
@@ -784,7 +1140,26 @@ def labels_link(job):
 
 
 def picture_of(model, X, names):
-    """A picture of a fit as an `img` element."""
+    """A picture of a fit as an `img` element.
+
+    Parameters
+    ----------
+    model : GaussianMixture
+        Fitted.
+    X : array of shape (n, d)
+    names : list of d str
+
+    Returns
+    -------
+    str
+        HTML, with the picture in it.
+
+    Examples
+    --------
+    >>> X = np.array([[0.0, 1], [1, 0], [2, 2]])
+    >>> picture_of(GaussianMixture(1).fit(X), X, ["a", "b"])[:51]
+    '<p><img alt="1 components and the rows, coloured by'
+    """
     from matplotlib.figure import Figure
     d, fig = X.shape[1], Figure(figsize=(6, 4) if X.shape[1] < 3 else (7, 7), layout="constrained")
     axes = fig.subplots(min(d, 6), min(d, 6)) if d > 2 else fig.subplots()
@@ -796,7 +1171,20 @@ def picture_of(model, X, names):
 
 # %% ../nbs/11_widgets.ipynb #720c1afe
 class FitPanel:
-    """The wiring of `fit_panel`."""
+    """The wiring of `fit_panel`.
+
+    Parameters
+    ----------
+    box : ipywidgets.Box
+        With its `controls`.
+
+    Examples
+    --------
+    >>> panel = FitPanel(fit_panel())
+    >>> panel.take({"a": [1.0, 2], "b": ["x", "y"]})
+    >>> panel.c["columns"].options
+    ('a',)
+    """
 
     def __init__(self, box): self.box, self.c, self.columns, self.job = box, box.controls, {}, None
 
@@ -858,6 +1246,11 @@ def fit_panel(data=None):
     -------
     ipywidgets.VBox
         With its widgets by name in `controls`. After a fit `job` is the `FitJob`, with `labels` and `model`.
+
+    Examples
+    --------
+    >>> fit_panel({"a": [1.0, 2, 4]}).controls["columns"].value
+    ('a',)
     """
     w = ipywidgets_or_hint()
     c = {"file": w.FileUpload(accept=".csv,.tsv,.txt", description="File"), "columns": w.SelectMultiple(description="columns", rows=5),
