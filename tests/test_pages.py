@@ -169,8 +169,10 @@ DEFECTS = {
     "markup": [
         ("It costs $5.", "$5."),
         ("So **bold it is.", "**bold"),
+        ("So *slanted it is.", "*slanted"),
         ("A list:\n- one\n- two", "- one"),
         ("<details><summary>Answer</summary>", "<details>"),
+        ("```python\nx = 1", "```python"),
     ],
     "spelling": [
         ("All of teh rows", "teh"),
