@@ -114,7 +114,7 @@ def read_notebook(root, path):
     raw = json.loads(path.read_text(encoding="utf-8"))
     for cell in raw["cells"]:
         cell["source"] = "".join(cell["source"])
-    page = Page(path.relative_to(root).as_posix(), html=f"{path.stem}.html")
+    page = Page(path.relative_to(root).as_posix(), html=path.relative_to(root / "nbs").with_suffix(".html").as_posix())
     Reader(page).feed(to_html("".join(processed(path, page, raw["cells"]))))
     for cell in raw["cells"]:
         read_raw(page, cell)
@@ -137,7 +137,7 @@ def processed(path, page, cells):
     for number, cell in enumerate(notebook.cells):
         if cell.cell_type == "raw" and number == 0:
             front = yaml.safe_load(cell.source.strip("- \n")) or {}
-            page.html = front.get("output-file", page.html)
+            page.html = posixpath.join(posixpath.dirname(page.html), front.get("output-file", posixpath.basename(page.html)))
             yield mark(cells[0]["id"]) + f"<h1>\n{front.get('title', '')}\n</h1>\n\n{front.get('description', '')}\n\n"
         elif cell.cell_type == "markdown":
             yield mark(cell.id) + cell.source + "\n\n"
@@ -457,7 +457,7 @@ def why_not_math(texts):
     return wrong
 
 
-LEFT = re.compile(r"\$+[^$\n]{0,40}|\*\*[^*\n]{0,40}|\]\([^)\n]{0,40}|^[-*|] .{0,40}|^#+ .{0,40}|```.{0,40}|:::.{0,40}", flags=re.MULTILINE)
+LEFT = re.compile(r"\$+[^$\n]{0,40}|\*\*[^*\n]{0,40}|(?<![\w*])\*\w[^*\n]{0,40}|\]\([^)\n]{0,40}|^[-*|] .{0,40}|^#+ .{0,40}|```.{0,40}|:::.{0,40}", flags=re.MULTILINE)
 
 
 def check_markup(root, pages, page):

@@ -38,8 +38,8 @@ def check_random_state(random_state):
 
     Examples
     --------
-    >>> check_random_state(0).integers(100)
-    np.int64(85)
+    >>> int(check_random_state(0).integers(100))
+    85
     """
     if isinstance(random_state, np.random.Generator): return random_state
     if isinstance(random_state, np.random.RandomState):

@@ -169,8 +169,10 @@ DEFECTS = {
     "markup": [
         ("It costs $5.", "$5."),
         ("So **bold it is.", "**bold"),
+        ("So *slanted it is.", "*slanted"),
         ("A list:\n- one\n- two", "- one"),
         ("<details><summary>Answer</summary>", "<details>"),
+        ("```python\nx = 1", "```python"),
     ],
     "spelling": [
         ("All of teh rows", "teh"),
@@ -320,6 +322,8 @@ def reference_faults(name, thing):
         yield "Raises is missing"
     if ">>> " not in doc and name not in WITHOUT_EXAMPLE:
         yield "an example is missing"
+    if re.search(r"^np\.\w+\(|\+SKIP", doc, flags=re.MULTILINE):
+        yield "an example prints what NumPy 1 prints otherwise, or is skipped"
 
 
 @pytest.mark.parametrize("module", MODULES)
@@ -360,7 +364,8 @@ def documented(first, second=1):
 
 @pytest.mark.parametrize("old, new, fault", [
     ("Halve a number.", "Halve a number", "summary"), ("first : float", "other : float", "parameters are"),
-    ("first : float", "first", "types"), ("Returns\n-------", "Results", "Returns"), ("Raises\n------", "Errors", "Raises"), (">>> ", "", "example")])
+    ("first : float", "first", "types"), ("Returns\n-------", "Results", "Returns"), ("Raises\n------", "Errors", "Raises"), (">>> ", "", "example"), ("1.0", "np.float64(1.0)", "NumPy"),
+    ("(2)", "(2)  # doctest: +SKIP", "skipped")])
 def test_reference_faults_are_found(old, new, fault):
     assert list(reference_faults("documented", documented)) == []
     other = types.FunctionType(documented.__code__, documented.__globals__, argdefs=documented.__defaults__)
