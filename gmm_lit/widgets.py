@@ -723,7 +723,7 @@ class Wiring:
     def __init__(self, box, data):
         self.box, self.c, self.data, self.means, self.silent = box, box.controls, data, None, False
         w = ipywidgets_or_hint()
-        w.jslink((self.c["play"], "value"), (self.c["position"], "value"))
+        w.link((self.c["play"], "value"), (self.c["position"], "value"))
         for name in ("data", "structure", "start", "components", "seed", "reg_covar"): self.c[name].observe(self.restart, "value")
         for name in ("x", "y"): self.c[name].observe(self.by_hand, "value")
         self.c["mean"].observe(self.show_mean, "value")
