@@ -518,7 +518,7 @@ def why_misspelt(word):
 
 def prose_words(text):
     """Words as they stand, without what is code: names with digits, dots or underscores in them, Python's own, letters."""
-    for chunk in re.split(r"[\s—–/]+", text):
+    for chunk in re.split(r"[\s—–]+", text):
         chunk = chunk.strip(".,;:!?()[]{}\"'“”‘’…*")
         if re.search(rf"[\d_@\\=<>^#{CODE}]|\w\.\w|\w\(", chunk):
             continue
