@@ -9,7 +9,7 @@ HAS_RUNTIME := $(VENV)/.has-runtime
 HAS_DEV := $(VENV)/.has-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all bench bench-scale lab docs export readme book clean
+.PHONY: help demo test test-all pages bench bench-scale lab docs export readme book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -22,6 +22,9 @@ test: $(HAS_DEV) ## Run every notebook and every test; compare notebooks with mo
 
 test-all: $(HAS_DEV) ## The same, with slow cells and slow tests
 	@$(BIN)/python .ci/check.py --slow
+
+pages: $(HAS_DEV) ## Check every page as the web site shows it: links, equations, pictures, spelling (needs no Quarto)
+	@$(BIN)/python .ci/pages.py
 
 bench: $(HAS_DEV) ## Measure against scikit-learn, minutes on an idle machine (QUICK=1: seconds, tiny)
 	@$(BIN)/python .ci/bench.py $(if $(QUICK),--quick)
@@ -40,14 +43,16 @@ docs: $(HAS_DEV) readme ## Make the web site in _docs (needs Quarto)
 export: $(HAS_DEV) ## Write the modules from the notebooks, and clean the notebooks
 	@$(BIN)/nbdev_export && $(BIN)/nbdev_clean
 
-readme: $(HAS_DEV) ## Write README.md from nbs/index.ipynb
+readme: $(HAS_DEV) ## Write README.md from nbs/index.ipynb, and the site's list of pages
 	@$(BIN)/python .ci/readme.py
+	@$(BIN)/python .ci/website.py
 
 book: $(HAS_DEV) ## Run all notebooks (or NB="nbs/02_em.ipynb ...") and store their outputs
 	@$(BIN)/nbdev_export
 	@$(BIN)/python .ci/book.py $(NB)
 	@$(BIN)/nbdev_clean
 	@$(BIN)/python .ci/readme.py
+	@$(BIN)/python .ci/website.py
 
 clean: ## Remove .venv and everything that can be made again
 	rm -rf $(VENV) build dist *.egg-info _docs _proc .pytest_cache .hypothesis gmm_lit_demo.png

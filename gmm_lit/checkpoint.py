@@ -164,7 +164,7 @@ def describe_progress(progress):
         arrays[f"{name}_trace"] = np.array(run.log_likelihoods, float)
     return facts, arrays
 
-
+# %% ../nbs/12b_checkpoint.ipynb #restor12py
 def restore_progress(facts, arrays, model, n_features):
     """The inverse of `describe_progress`; what a fit of `model` takes for granted is checked.
 

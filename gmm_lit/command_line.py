@@ -641,7 +641,7 @@ def counts_rows(column):
     """
     return column[0] in (0, 1) and bool(np.all(np.diff(column) == 1))
 
-
+# %% ../nbs/15_command_line.ipynb #pick0015py
 def pick_columns(table, wanted=None):
     """Choose the columns and rows of a table that can be fitted.
 
@@ -1044,7 +1044,7 @@ def _shorten(name, most=28):
     half = most // 2 - 1
     return name if len(name) <= most else f"{name[:half]}...{name[1 - half:]}"
 
-
+# %% ../nbs/15_command_line.ipynb #report15py
 def format_report(said):
     """The report as text.
 
@@ -1286,7 +1286,7 @@ def make_parser():
     add("--version", action="version", version=f"gmm_lit {__version__}")
     return parser
 
-
+# %% ../nbs/15_command_line.ipynb #runopt15py
 def demo_data():
     """Old Faithful, as if it had been read from a file.
 

@@ -436,7 +436,7 @@ def axes_of(covariances):
     factors = (0.5 + np.sqrt(np.arange(2.0, 2 + len(covariances))) % 1) / np.trace(covariances, axis1=1, axis2=2)
     return np.linalg.eigh(np.tensordot(factors, covariances, 1))[1]
 
-
+# %% ../nbs/03b_iterative_structures.ipynb #common03py
 class CommonAxes(Constrained):
     """All components along the same axes, which minimise (3.15); `rule` makes variances along them.
 

@@ -463,7 +463,7 @@ def columns(X, d=None):
     if d is not None and 0 in shape: return np.empty((0, d))
     return np.asanyarray(X).reshape(-1, 1) if len(shape) == 1 else X
 
-
+# %% ../nbs/14_legacy.ipynb #answer14py
 class AnsweringMixture(StoredMixture):
     """What can be asked of the old class.
 
@@ -647,7 +647,7 @@ class DegenerateFit(ValueError, RuntimeError):
     (True, True)
     """
 
-
+# %% ../nbs/14_legacy.ipynb #learn014py
 class LearningMixture(JudgedSampler):
     """Fitting, for a mixture that has the options of `GMM`.
 

@@ -702,7 +702,7 @@ class ShownMixture(Mixture):
         from gmm_lit.representations import card_text
         return card_text(self._card)
 
-    def plot(self, X=None, ax=None):
+    def plot(self, X=None, ax=None, feature_names=None):
         """The picture of the mixture, for any number of features: see `gmm_lit.plotting.plot_mixture`.
 
         Parameters
@@ -711,14 +711,16 @@ class ShownMixture(Mixture):
             Rows to draw with it.
         ax : matplotlib Axes, optional
             For more than two features an array of them.
+        feature_names : list of d str, optional
+            Names for the axes; those of the data frame that was fitted when None.
 
         Returns
         -------
         matplotlib Axes, or an array of them
         """
         from gmm_lit.plotting import plot_mixture
-        names = getattr(self, "feature_names_in_", None)
-        return plot_mixture(X, self._parameters.weights, self.means_, self.full_covariances(), ax=ax, feature_names=names)
+        if feature_names is None: feature_names = getattr(self, "feature_names_in_", None)
+        return plot_mixture(X, self._parameters.weights, self.means_, self.full_covariances(), ax=ax, feature_names=feature_names)
 
 
 def _count(n, noun): return f"{n} {noun}{'s' * (n != 1)}"

@@ -202,7 +202,7 @@ def _known():
     return [(key, getattr(value, "__module__", None), getattr(value, "__qualname__", None))
             for registry in (STRUCTURES, INITIALIZERS, RUNNERS, CRITERIA) for key, value in registry.items()]
 
-
+# %% ../nbs/08_selection.ipynb #helper08py
 class Helper(threading.Thread):
     """Feeds tasks to a process of its own, until there are none left or it is dismissed.
 

@@ -24,7 +24,7 @@ DATA = {
     "faithful": (load_faithful().data, 2),
     "iris": (load_iris().data, 3),
     "overlapping": (clumps(2000, 5, 4, seed=0, spread=1.0), 4),
-    "many blocks": (clumps(60_000, 3, 5, seed=1), 5),
+    "many blocks": (clumps(20_000, 3, 5, seed=1), 5),
     "far from zero": (clumps(500, 8, 3, seed=2) + 100, 3),
 }
 

@@ -61,6 +61,7 @@ def check_nothing_private(text):
     assert str(ROOT) not in text and '"/' not in text, "no paths"
 
 
+@pytest.mark.slow
 def test_quick_run(tmp_path):
     pytest.importorskip("sklearn")
     out = tmp_path / "results.json"

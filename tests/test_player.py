@@ -3,6 +3,7 @@
 import json
 import re
 from html.parser import HTMLParser
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -122,3 +123,35 @@ def test_moments_to_show(n):
 def test_contrast_of_buttons_and_focus():
     for colors in THEMES.values():
         assert contrast(colors["ink"], colors["paper"]) >= 4.5 and contrast("#1a73e8", colors["paper"]) >= 3
+
+
+# -- the picture that moves --------------------------------------------------------------------------------------------
+
+
+def parsed(picture): return ElementTree.fromstring(picture)
+
+
+@pytest.mark.parametrize("covariance_type", STRUCTURES)
+def test_the_moving_picture_ends_where_the_fit_does(covariance_type):
+    recording = record(GaussianMixture(3, covariance_type=covariance_type, random_state=0), load_iris().data)
+    picture = recording.to_svg("Iris")
+    parsed(picture)
+    last = re.findall(r"-e\d\{animation-name:[\w-]+;transform:translate\(([-\d.]+)px,([-\d.]+)px\)", picture)
+    np.testing.assert_allclose(np.array(last, float), recording.view.place(recording.params[-1].means[:, :2]), atol=0.06)
+    assert not re.search(r"<script|href|url\(|@import", picture) and "prefers-reduced-motion" in picture
+
+
+def test_ellipses_take_the_short_way_round():
+    recording = record(GaussianMixture(3, means_init=[[2, 90], [3, 50], [5, 60]], tol=1e-5), X)
+    for k in range(3):
+        frames = re.search(rf"@keyframes m\w+-e{k}\{{(.*?)\}}\}}", recording.to_svg()).group(1)
+        assert np.abs(np.diff(np.array(re.findall(r"rotate\(([-\d.]+)deg", frames), float))).max() <= 90
+
+
+def test_the_moving_picture_is_safe_and_small():
+    rng = np.random.default_rng(0)
+    picture = record(GaussianMixture(5, random_state=0), rng.normal(size=(20_000, 2)), [EVIL, EVIL]).to_svg(EVIL)
+    assert not any(element.tag.endswith(("script", "img")) for element in parsed(picture).iter())
+    assert picture.count("<circle") < 600 and len(picture) < 500_000
+    for seconds in (0, -1, np.nan, np.inf, "ten"):
+        with pytest.raises((ValueError, TypeError), match="seconds"): record(GaussianMixture(2, random_state=0), X).to_svg(seconds=seconds)

@@ -1,0 +1,87 @@
+"""What the web site is made of, beside its pages: the sidebar, the list for programs, the citation, the links of each page."""
+
+import importlib.util
+import json
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+from nbdev.doclinks import _nbpath2html
+
+ROOT = Path(__file__).resolve().parent.parent
+NBS = ROOT / "nbs"
+PAGES = sorted(path.relative_to(NBS).as_posix() for path in [*NBS.glob("*.ipynb"), *NBS.glob("tutorials/*.ipynb")])
+
+
+@pytest.fixture(scope="module")
+def website():
+    spec = importlib.util.spec_from_file_location("website", ROOT / ".ci" / "website.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def config(): return yaml.safe_load((ROOT / "_quarto.yml").read_text(encoding="utf-8"))
+
+
+def test_every_page_is_in_the_sidebar_once(website):
+    listed = [item for _, item in website.sidebar() if item.endswith(".ipynb")]
+    assert sorted(listed) == PAGES
+
+
+def test_chapters_are_in_reading_order(website):
+    order = lambda stem: (int(stem[:2]), stem.split("_")[0])
+    chapters = [item for _, item in website.sidebar() if re.match(r"\d\d", item)]
+    assert chapters == sorted(chapters, key=order)
+
+
+def test_the_first_page_lists_every_page():
+    text = "".join("".join(cell["source"]) for cell in json.loads((NBS / "index.ipynb").read_text(encoding="utf-8"))["cells"])
+    for page in PAGES: assert page == "index.ipynb" or f"({page})" in text, page
+
+
+def test_what_the_sidebar_and_the_navigation_bar_name_exists(config):
+    for entry in config["website"]["navbar"]["left"]: assert (NBS / entry["href"]).exists(), entry
+    html = config["format"]["html"]
+    for name in (html["css"], html["include-after-body"], config["website"]["image"], *config["project"]["resources"], "404.qmd"):
+        assert (NBS / name).exists(), name
+
+
+def test_the_list_for_programs_has_every_page(website):
+    text = website.make_list()
+    assert (NBS / "llms.txt").read_text(encoding="utf-8") == text
+    for page in PAGES: assert f"/{website.page_name(page)}.html): " in text, page
+
+
+def test_pages_say_what_they_are(website):
+    lines = [website.title_and_line(NBS / page) for page in PAGES]
+    assert len({title for title, _ in lines}) == len(lines), "titles are unique"
+    assert all(20 <= len(line) <= 200 for _, line in lines), [line for _, line in lines if not 20 <= len(line) <= 200]
+
+
+def test_the_citation_has_the_version_of_the_package(website):
+    citation, said = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8")), website.settings()
+    assert citation["version"] == said["version"] and citation["repository-code"] == said["git_url"]
+    assert citation["url"] == said["doc_host"] + said["doc_baseurl"]
+
+
+def test_pages_have_the_names_that_nbdev_gives_them(website):
+    names = [website.page_name(page) for page in PAGES]
+    assert len(set(names)) == len(names)
+    for page, name in zip(PAGES, names): assert _nbpath2html(Path(page)).as_posix() == f"{name}.html"
+
+
+def test_pages_lead_to_their_own_notebook(website):
+    text = (NBS / "open-in.html").read_text(encoding="utf-8")
+    assert text == website.make_line()
+    numbered = json.loads(re.search(r"numbered = (\{.*\});", text).group(1))
+    for page in PAGES: assert numbered.get(website.page_name(page), website.page_name(page)) + ".ipynb" == page
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda p: p.name)
+def test_workflows_call_what_the_makefile_has(path):
+    steps = [step.get("run", "") for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values() for step in job["steps"]]
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
+    for target in re.findall(r"make ([\w-]+)", "\n".join(steps)): assert target in targets
