@@ -272,7 +272,7 @@ def to_svg(recording, title="A fit of a Gaussian mixture", seconds=10):
     Parameters
     ----------
     recording : Recording
-    title : str
+    title : str, default "A fit of a Gaussian mixture"
         The picture's text alternative begins with it.
     seconds : float, default 10
         How long a round takes.
@@ -281,6 +281,11 @@ def to_svg(recording, title="A fit of a Gaussian mixture", seconds=10):
     -------
     str
         An SVG picture, complete in itself, with at most 500 of the rows.
+    
+    Raises
+    ------
+    ValueError
+        If `seconds` is no positive number.
 
     Examples
     --------
