@@ -93,7 +93,7 @@ class Page:
 def read_pages(root):
     """All pages of the book, and the texts beside it. Two processes share the notebooks.
 
-    Each is given its share at once: nbdev's shell takes the place of `__main__`, and the process would not know its work again.
+    Each is given its share at once: nbdev's shell takes the place of `__main__`, and then no more work can be received.
     """
     paths = notebooks(root / "nbs")
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
@@ -171,7 +171,8 @@ def read_text(root, name):
 def to_html(text, *options, reader="markdown"):
     import pypandoc
 
-    command = [pypandoc.get_pandoc_path(), "-f", reader, "-t", "html", "--wrap=preserve", "--syntax-highlighting=none", *(options or ("--mathjax",))]
+    options = ["-f", reader, "-t", "html", "--wrap=preserve", "--syntax-highlighting=none", *(options or ["--mathjax"])]
+    command = [pypandoc.get_pandoc_path(), *options]
     return subprocess.run(command, input=text, capture_output=True, text=True, encoding="utf-8", check=True).stdout
 
 
@@ -179,7 +180,8 @@ class Reader(HTMLParser):
     """Sorts what a page holds into its lists. Prose comes a block at a time, with `CODE` for code and equations in it."""
 
     SILENT = {"code", "pre", "script", "style", "svg", "kbd", "samp"}
-    INLINE = {"a", "abbr", "b", "code", "em", "i", "img", "kbd", "samp", "small", "span", "strong", "sub", "sup", "u", "var", "wbr"}
+    INLINE = {"a", "abbr", "b", "code", "em", "i", "img", "kbd", "samp", "small", "span", "strong", "sub", "sup", "u", "var",
+              "wbr"}
     VOID = {"br", "hr", "img", "input", "col", "wbr", "source", "track", "area", "embed", "meta", "link", "base"}
 
     def __init__(self, page):
@@ -298,7 +300,8 @@ def check_site(root, pages, page):
 
 
 def check_links(root, pages, page):
-    for target, cell in [*page.links, *((source, cell) for source, _, cell in page.images if source not in (OUTPUT, SVG))]:
+    pictures = [(source, cell) for source, _, cell in page.images if source not in (OUTPUT, SVG)]
+    for target, cell in [*page.links, *pictures]:
         if not is_citation(page, target):
             why = why_no_link(root, pages, page, target)
             if why:
@@ -342,7 +345,9 @@ def why_no_link(root, pages, page, target):
     if anchor not in anchors(pages[name]):
         return "has no such anchor on the site"
     elsewhere = name != page.name and anchor in pages[name].sections
-    return "" if elsewhere or anchor in pages[name].jupyter else "has no such anchor in Jupyter (an <a id=...></a> is one in both)"
+    if elsewhere or anchor in pages[name].jupyter:
+        return ""
+    return "has no such anchor in Jupyter (an <a id=...></a> is one in both)"
 
 
 def anchors(page):
@@ -408,28 +413,10 @@ def check_headings(root, pages, page):
 
 
 def check_equations(root, pages, page):
+    wrong = why_not_math(sorted({text for text, _ in page.equations}))
     for text, cell in page.equations:
-        why = broken(pages).get(text)
-        if why:
-            yield Finding("equations", page.name, cell, text, why)
-
-
-def broken(pages):
-    """What is wrong with each equation of the book that does not parse; asked once."""
-    if pages not in BROKEN:
-        texts = sorted({text for page in pages.values() for text, _ in page.equations})
-        BROKEN[pages] = why_not_math(texts)
-    return BROKEN[pages]
-
-
-class Pages(dict):
-    """Pages by name; as a key it is itself."""
-
-    __hash__ = object.__hash__
-    __eq__ = object.__eq__
-
-
-BROKEN = {}
+        if text in wrong:
+            yield Finding("equations", page.name, cell, text, wrong[text])
 
 
 def why_not_math(texts):
@@ -442,6 +429,8 @@ def why_not_math(texts):
 
     bare = [re.sub(r"\\tag\{[^{}]*\}", "", text) for text in texts]  # pandoc wants it in certain places only
     blocks = [{"t": "Para", "c": [{"t": "Math", "c": [{"t": "DisplayMath"}, text]}]} for text in bare]
+    if not texts:
+        return {}
     document = json.dumps({"pandoc-api-version": [1, 23, 1], "meta": {}, "blocks": blocks})
     made = to_html(document, "--mathml", reader="json").split("<p>")[1:]
     assert len(made) == len(texts), "a paragraph for each equation"
@@ -457,23 +446,27 @@ def why_not_math(texts):
     return wrong
 
 
-LEFT = re.compile(r"\$+[^$\n]{0,40}|\*\*[^*\n]{0,40}|(?<![\w*])\*\w[^*\n]{0,40}|\]\([^)\n]{0,40}|^[-*|] .{0,40}|^#+ .{0,40}|```.{0,40}|:::.{0,40}", flags=re.MULTILINE)
+LEFT = re.compile(r"""(?:\$+ | \*\*(?=\S) | (?<![\w*])\*(?=\w) | \]\( | ^[-*|]\s | ^\#+\s | ``` | :::).{0,40}""",
+                  flags=re.MULTILINE | re.VERBOSE)
 
 
 def check_markup(root, pages, page):
     for text, cell in page.prose:
         for left in LEFT.findall(text.strip()):
-            yield Finding("markup", page.name, cell, left, "is shown as it stands: a blank line, or the other sign, is missing")
+            yield Finding("markup", page.name, cell, left,
+                          "is shown as it stands: a blank line or another sign is missing")
     for tag, count in page.open.items():
         if count and tag not in ("p", "li", "td", "th", "tr", "tbody", "thead"):
-            yield Finding("markup", page.name, "", f"<{tag}>", "is not closed" if count > 0 else "is closed without being open")
+            why = "is not closed" if count > 0 else "is closed without being open"
+            yield Finding("markup", page.name, "", f"<{tag}>", why)
 
 
 # -- spelling ---------------------------------------------------------------------------------------------------------
 
 WORD = re.compile(r"[^\W\d_]+(?:['’][^\W\d_]+)*")
-BOTH = set("""program programs license licensed licensing licenses practice practices story stories routing biased focused focuses
-    focusing refocused refocuses refocusing writable overwritable judgment judgments dialog dialogs specialty specialties""".split())
+BOTH = set("""program programs license licensed licensing licenses practice practices story stories routing biased focused
+    focuses focusing refocused refocuses refocusing writable overwritable judgment judgments dialog dialogs specialty
+    specialties""".split())
 IZE = re.compile(r"(\w+[iy])z(e|ed|es|er|ers|ing|able|ation|ations)$")
 NOT_ISE = re.compile(r"(re|over|under|out|down|up)?siz|priz|seiz|capsiz|maiz")
 
@@ -481,8 +474,8 @@ NOT_ISE = re.compile(r"(re|over|under|out|down|up)?siz|priz|seiz|capsiz|maiz")
 @cache
 def variants():
     """British words of the list that codespell brings, each with its American form."""
-    lines = resources.files("codespell_lib").joinpath("data/dictionary_en-GB_to_en-US.txt").read_text(encoding="utf-8").split()
-    return dict(line.split("->") for line in lines)
+    path = resources.files("codespell_lib").joinpath("data/dictionary_en-GB_to_en-US.txt")
+    return dict(line.split("->") for line in path.read_text(encoding="utf-8").split())
 
 
 @cache
@@ -518,7 +511,7 @@ def why_misspelt(word):
 
 def prose_words(text):
     """Words as they stand, without what is code: names with digits, dots or underscores in them, Python's own, letters."""
-    for chunk in re.split(r"[\s—–/]+", text):
+    for chunk in re.split(r"[\s—–]+", text):
         chunk = chunk.strip(".,;:!?()[]{}\"'“”‘’…*")
         if re.search(rf"[\d_@\\=<>^#{CODE}]|\w\.\w|\w\(", chunk):
             continue
@@ -569,7 +562,7 @@ def strange_words(pages):
 
 
 def words_as_listed(pages):
-    """What tests/words.txt would have to be to allow all strange words: sorted, and none with 's or a capital without need."""
+    """What tests/words.txt has to be to allow all strange words: sorted, and none with 's or a capital without need."""
     short = {re.sub(r"['’]s?$", "", word) for word in strange_words(pages)}
     short = {word for word in short if word[0].islower() or word[0].lower() + word[1:] not in short}
     return sorted(short, key=lambda word: (word.casefold(), word))
@@ -598,7 +591,7 @@ def check_readme(root):
 
 def find(root):
     """Findings of all pages, and the names of the pages."""
-    pages = Pages(read_pages(root))
+    pages = read_pages(root)
     checks = [check_site, check_links, check_citations, check_numbers, check_pictures, check_outputs, check_headings,
               check_equations, check_markup, check_spelling]
     found = [finding for page in pages.values() for check in checks for finding in check(root, pages, page)]
@@ -608,7 +601,8 @@ def find(root):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="findings as JSON, for the tests")
-    parser.add_argument("--words", action="store_true", help="write tests/words.txt: take every unknown word for right (look at the change)")
+    parser.add_argument("--words", action="store_true",
+                        help="write tests/words.txt: take every unknown word for right (look at the change)")
     parser.add_argument("--root", type=Path, default=ROOT, help="another book: a folder with settings.ini and nbs")
     options = parser.parse_args()
     root = options.root.resolve()

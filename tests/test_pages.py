@@ -47,7 +47,8 @@ def findings(*arguments):
 
 # -- the book ---------------------------------------------------------------------------------------------------------
 
-PAGES = [path.relative_to(ROOT).as_posix() for path in checker.notebooks()] + [name for name in checker.TEXTS if (ROOT / name).exists()]
+PAGES = [path.relative_to(ROOT).as_posix() for path in checker.notebooks()]
+PAGES += [name for name in checker.TEXTS if (ROOT / name).exists()]
 KINDS = [kind for kind in checker.KINDS if kind not in ("words", "readme")]  # readme is a step of .ci/check.py
 
 
@@ -65,7 +66,8 @@ def test_every_page_is_read(book):
 def test_page(book, page, kind):
     if kind == "citations" and not (ROOT / checker.REFERENCES).exists():
         pytest.skip(f"there is no {checker.REFERENCES}")
-    assert [f"[{f['cell']}] {f['text']!r} {f['why']}" for f in book["findings"] if (f["page"], f["kind"]) == (page, kind)] == []
+    here = [f for f in book["findings"] if (f["page"], f["kind"]) == (page, kind)]
+    assert [f"[{f['cell']}] {f['text']!r} {f['why']}" for f in here] == []
 
 
 def test_citations_wait_for_the_references(tmp_path):
@@ -203,7 +205,8 @@ def made_up(tmp_path_factory):
     contents = {"good": GOOD, "references": ['## A section\n\n<a id="somebody-1999"></a>Somebody (1999).']}
     for name, cells in (contents | {kind: [content for content, _ in cells] for kind, cells in DEFECTS.items()}).items():
         cells = [f"# A title\n\n> One line.", *cells]
-        notebook = {"cells": [cell(content, f"cell-{i}") for i, content in enumerate(cells)], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+        cells = [cell(content, f"cell-{i}") for i, content in enumerate(cells)]
+        notebook = {"cells": cells, "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
         (root / "nbs" / f"{name}.ipynb").write_text(json.dumps(notebook), encoding="utf-8")
     return findings("--root", root)
 
