@@ -28,9 +28,6 @@ CITED = {path: re.findall(r"\]\((?:\.\./)*references\.ipynb#([^)]+)\)", markdown
 DOCS = "\n".join(inspect.getsource(importlib.import_module(f"gmm_lit.{module.name}")) for module in pkgutil.iter_modules(gmm_lit.__path__))
 
 
-NOT_YET = {"13c_cluster"}                                     # cites by name alone
-
-
 def plain(text):
     return unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
 
@@ -72,7 +69,7 @@ def test_an_entry_leads_somewhere(entry):
     assert chapters and all((NBS / chapter).exists() for chapter in chapters), "it says what it is used for, and where"
 
 
-@pytest.mark.parametrize("path", [path for path in PAGES if path.stem not in {"references"} | NOT_YET], ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", [path for path in PAGES if path.stem not in {"references"}], ids=lambda path: path.stem)
 def test_a_paper_in_prose_is_a_link(path):
     """Names with a year in brackets, as in `Ward (1963)` or `(Ward, 1963)`, are in the list, and the first one is a link."""
     prose = re.sub(r"```.*?```|\$\$.*?\$\$", "", markdown(path), flags=re.S)
