@@ -281,7 +281,7 @@ def to_svg(recording, title="A fit of a Gaussian mixture", seconds=10):
     -------
     str
         An SVG picture, complete in itself, with at most 500 of the rows.
-    
+
     Raises
     ------
     ValueError
