@@ -285,11 +285,6 @@ def to_svg(recording, title="A fit of a Gaussian mixture", seconds=10):
     Raises
     ------
     ValueError
-        If `seconds` is no positive number.
-
-    Raises
-    ------
-    ValueError
         If `seconds` is not a positive number.
 
     Examples
