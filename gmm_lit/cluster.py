@@ -140,7 +140,7 @@ class DaskSource:
     def make_start(self, rows, model, given, rng, structure):
         """Parameters to start from: by k-means|| on the workers, or from the rows nearest to given means."""
         if "means" in given: centers = given["means"]
-        elif isinstance(model.init_params, str) and model.init_params == "kmeans": centers = kmeans_parallel(rows, model.n_components, rng)
+        elif isinstance(model.init_params, str) and model.init_params == "kmeans": centers = kmeans_parallel(rows, int(model.n_components), rng)
         else: raise InitializationError("init_params must be 'kmeans' for rows on a cluster, or means_init must be given, "
                                         f"but it is {model.init_params!r}.")
         return start_near(rows, centers, structure, model.reg_covar)._replace(**given)

@@ -121,7 +121,7 @@ def check_start(model, n_features):
     >>> list(check_start(GaussianMixture(2, means_init=[[0.0], [9]]), 1))
     ['means']
     """
-    K, structure, given = model.n_components, get_structure(model.covariance_type, n_features), {}
+    K, structure, given = int(model.n_components), get_structure(model.covariance_type, n_features), {}
     if model.weights_init is not None:
         weights = as_numbers(model.weights_init, "weights_init").astype(float)
         if weights.shape != (K,):
@@ -169,7 +169,7 @@ def make_start(rows, model, given, rng, structure, kept=None):
     """
     if len(given) == len(Parameters._fields): return Parameters(**given)
     if hasattr(rows.X, "make_start"): return rows.X.make_start(rows, model, given, rng, structure)
-    K, n_jobs, init_params = model.n_components, model.n_jobs, model.init_params
+    K, n_jobs, init_params = int(model.n_components), model.n_jobs, model.init_params
     if kept is not None and not (isinstance(init_params, str) or callable(init_params)):
         init_params = rows_of_start(init_params, kept)
     if "means" in given and isinstance(init_params, str):
@@ -996,7 +996,7 @@ class FittableMixture(JudgedMixture):
         continued = self.warm_start and hasattr(self, "converged_")
         if continued: check_continuation(self, X.shape[1])
         with one_blas_thread():
-            structure = with_prior(get_structure(self.covariance_type, X.shape[1]), self.prior, rows, self.n_components)
+            structure = with_prior(get_structure(self.covariance_type, X.shape[1]), self.prior, rows, int(self.n_components))
             start = lambda: self._parameters if continued else make_start(rows, self, given, rng, structure, kept)
             watch = self._watcher(checkpoint, rows, rng)
             run = best_run(rows, self, start, structure, watch)

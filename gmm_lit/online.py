@@ -202,7 +202,7 @@ class OnlineGaussianMixture(GaussianMixture):
         super().fit(X, y, sample_weight)
         X = check_rows(X)
         rows, self._first = Rows(X, check_sample_weight(sample_weight, len(X))), None
-        self._m_step = with_prior(self._structure, self.prior, rows, self.n_components)
+        self._m_step = with_prior(self._structure, self.prior, rows, int(self.n_components))
         if set(self.update) < set(PARTS): self._m_step = Holding(self._m_step, self.update, self._parameters)
         moments, _ = batch_moments(rows, self._parameters, self._structure, self.n_jobs)
         self.moments_, self.rows_seen_ = moments * (1 / rows.weight_sum), rows.weight_sum

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gmm_lit import GaussianMixture
+from gmm_lit import GaussianMixture, GaussianMixtureSearch
 from gmm_lit.covariances import STRUCTURES
 from gmm_lit.em import em, em_by_loops
 from gmm_lit.engine import (CenteredKernel, Rows, add_up, block_size, choose_kernel, e_step,
@@ -193,3 +193,17 @@ def test_float32_rows(covariance_type):
     far = (X + 1e6).astype(np.float32)                    # float32 rounds these to 1/16: nothing worse may happen
     moved = fit(far, **{**options, "means_init": means + 1e6})
     assert abs(moved.score(far) - double.score(X)) < 0.05
+
+
+def test_numbers_of_numpy_are_numbers():
+    """As they come out of np.arange, or out of a data frame."""
+    X, i = load_faithful().data, np.int64
+    options = dict(n_components=2, max_iter=50, n_init=2, n_jobs=1, random_state=3, verbose_interval=5)
+    reals = dict(tol=1e-4, reg_covar=1e-7)
+    gm = GaussianMixture(**{k: i(v) for k, v in options.items()}, **{k: np.float32(v) for k, v in reals.items()}).fit(X)
+    same = GaussianMixture(**options, **{k: float(np.float32(v)) for k, v in reals.items()}).fit(X)
+    np.testing.assert_array_equal(gm.means_, same.means_)
+    np.testing.assert_array_equal(gm.sample(i(5))[0], same.sample(5)[0])
+    search = GaussianMixtureSearch(np.arange(1, 4), covariance_types=["full", "VEI"], random_state=i(0), n_jobs=i(1)).fit(X)
+    assert search.best_params_ == GaussianMixtureSearch([1, 2, 3], covariance_types=["full", "VEI"], random_state=0, n_jobs=1).fit(X).best_params_
+    for many in (i(100_000), np.int32(100_000), np.uint8(2)): assert GaussianMixture(np.uint8(2), max_iter=many, random_state=0).fit(X).converged_
