@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from gmm_lit import GaussianMixture, GaussianMixtureSearch
 from gmm_lit.covariances import STRUCTURES
+from gmm_lit.datasets import load_faithful
 from gmm_lit.em import em, em_by_loops
 from gmm_lit.engine import (CenteredKernel, Rows, add_up, block_size, choose_kernel, e_step,
                             em_step, start_from)
