@@ -9,7 +9,7 @@ HAS_RUNTIME := $(VENV)/.has-runtime
 HAS_DEV := $(VENV)/.has-dev
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-all pages bench bench-scale lab docs export readme book clean
+.PHONY: help demo test test-all tutorials pages bench bench-scale lab docs export readme book clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
@@ -17,11 +17,14 @@ help: ## List the targets
 demo: $(HAS_RUNTIME) ## Fit a mixture to Old Faithful: table, numbers, picture
 	@$(BIN)/python -m gmm_lit
 
-test: $(HAS_DEV) ## Run every notebook and every test; compare notebooks with modules
+test: $(HAS_DEV) ## Run every chapter and every test; compare notebooks with modules
 	@$(BIN)/python .ci/check.py
 
-test-all: $(HAS_DEV) ## The same, with slow cells and slow tests
+test-all: $(HAS_DEV) ## The same, with the tutorials, slow cells and slow tests
 	@$(BIN)/python .ci/check.py --slow
+
+tutorials: $(HAS_DEV) ## Run the tutorials
+	@$(BIN)/python .ci/check.py --tutorials
 
 pages: $(HAS_DEV) ## Check every page as the web site shows it: links, equations, pictures, spelling (needs no Quarto)
 	@$(BIN)/python .ci/pages.py

@@ -26,7 +26,7 @@ from multiprocessing import get_context
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-NBS, LIB = ROOT / "nbs", ROOT / "gmm_lit"
+NBS, LIB, TUTORIALS = ROOT / "nbs", ROOT / "gmm_lit", ROOT / "nbs" / "tutorials"
 SCRIPTS = Path(sysconfig.get_path("scripts"))
 HAND_WRITTEN = {"__init__.py", "__main__.py"}
 TROUBLE = re.compile(r"Traceback|Failed to|without `#\| default_exp`")  # nbdev says so, and exits 0
@@ -164,7 +164,7 @@ def output_faults(nb):
 
 def directives(source):
     """The `#| name: value` lines at the head of a cell."""
-    lines = re.findall(r"^#\s*\|\s*([\w-]+)\s*:?\s*(.*?)\s*$", source, flags=re.MULTILINE)
+    lines = re.findall(r"^#[ \t]*\|[ \t]*([\w-]+)[ \t]*:?[ \t]*(.*?)[ \t]*$", source, flags=re.MULTILINE)
     return dict(lines)
 
 
@@ -334,11 +334,18 @@ def timed(job, *arguments):
     return report
 
 
-def run_jobs(slow):
-    """One process a core, the longest job (pytest) first; each report is shown as soon as it is there."""
-    jobs = [(tests_pass, slow)] + [(notebook_runs, nb, slow) for nb in notebooks()] + [(all_agree,), (outputs_are_stored,)]
+def jobs_to_do(slow, tutorials):
+    """The longest job (pytest) first. The tutorials are left to `--slow`, and to `--tutorials`, which runs nothing else."""
+    if tutorials:
+        return [(notebook_runs, nb, slow) for nb in notebooks(TUTORIALS)]
+    book = [nb for nb in notebooks() if slow or nb.parent != TUTORIALS]
+    return [(tests_pass, slow)] + [(notebook_runs, nb, slow) for nb in book] + [(all_agree,), (outputs_are_stored,)]
+
+
+def run_jobs(slow, tutorials):
+    """One process a core; each report is shown as soon as it is there."""
     with ThreadPoolExecutor(max(1, os.cpu_count() or 1)) as pool:
-        return list(pool.map(lambda job: timed(*job), jobs))
+        return list(pool.map(lambda job: timed(*job), jobs_to_do(slow, tutorials)))
 
 
 def merge(reports):
@@ -360,10 +367,11 @@ def counts(passed, failed, skipped):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--slow", action="store_true", help="also run cells and tests marked slow")
-    slow = parser.parse_args().slow
+    parser.add_argument("--tutorials", action="store_true", help="run the tutorials, and nothing else")
+    said = parser.parse_args()
     start = time.perf_counter()
     set_environment()
-    stages = merge(run_jobs(slow))
+    stages = merge(run_jobs(said.slow, said.tutorials))
     print("\nstage             seconds  result")
     for stage in stages:
         print(f"{stage.stage:16s} {stage.seconds:8.1f}  {counts(stage.passed, len(stage.failures), stage.skipped)}")

@@ -81,7 +81,7 @@ def check_options(model):
         boolean = isinstance(value, (bool, np.bool_)) and name != "verbose"
         if boolean or not isinstance(value, (kind, bool)):
             raise TypeError(f"{name} must be {noun} of at least {least}, but it is {value!r}.")
-        if not least <= value <= sys.float_info.max:
+        if not least <= (value.item() if isinstance(value, np.generic) else value) <= sys.float_info.max:
             raise ValueError(f"{name} must be {noun} of at least {least}, but it is {value!r}.")
     if not isinstance(model.warm_start, (bool, np.bool_)):
         raise TypeError(f"warm_start must be True or False, but it is {model.warm_start!r}.")

@@ -57,10 +57,12 @@ def book():
     return findings()
 
 
+@pytest.mark.slow
 def test_every_page_is_read(book):
     assert book["pages"] == sorted(PAGES)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("page", PAGES)
 def test_page(book, page, kind):
@@ -80,6 +82,7 @@ def test_citations_wait_for_the_references(tmp_path):
     assert [f.text for f in checker.check_citations(tmp_path, pages, page)] == ["references.ipynb#nobody-1999"]
 
 
+@pytest.mark.slow
 def test_words(book):
     assert [f"{f['text']!r} {f['why']}" for f in book["findings"] if f["kind"] == "words"] == []
 

@@ -344,6 +344,7 @@ print(search.best_params_["n_components"])
 """
 
 
+@pytest.mark.slow
 def test_a_script_without_a_main_guard_runs_once(tmp_path):
     script = tmp_path / "script.py"
     script.write_text(SCRIPT)
