@@ -1,6 +1,6 @@
-"""Make what the web site needs beside its pages, without Quarto: nbs/llms.txt, a list of them for programs that read;
-nbs/open-in.html, the line under each title which says where the page can be opened; and nbs/images/card.png, the picture
-that is shown where somebody links to the site.
+"""Make what the web site needs beside its pages, without Quarto: nbs/llms.txt, a list of them for programs that read; in
+nbs/open-in.html, the line under each title which says where the page can be opened, the names of the notebooks; and
+nbs/images/card.png, the picture that is shown where somebody links to the site.
 
 `--check` writes nothing, and exits 1 when one of the first two is out of date.
 """
@@ -16,34 +16,6 @@ import yaml
 
 ROOT = Path(__file__).resolve().parent.parent
 LIST, LINE, CARD = "nbs/llms.txt", "nbs/open-in.html", "nbs/images/card.png"
-OPEN_IN = """<!-- Made by .ci/website.py. Puts "Open in ..." under the title of a page; its address says which notebook it is. -->
-<script>
-(function () {
-  var numbered = NUMBERED;
-  var here = location.pathname.replace(/\\/$/, "/index").replace(/\\.html$/, "").match(/((tutorials\\/)?[^\\/]+)$/);
-  var title = document.getElementById("title-block-header");
-  if (!here || !title || here[1] === "404") return;
-  var path = "nbs/" + (numbered[here[1]] || here[1]) + ".ipynb", source = "SOURCE";
-  var links = [
-    ["JupyterLab", "http://localhost:8888/lab/tree/" + path, "in your own JupyterLab: start it with 'make lab' in a clone"],
-    ["Colab", "https://colab.research.google.com/github/" + source + "/blob/BRANCH/" + path, "first run: %pip install git+https://github.com/" + source],
-    ["Binder", "https://mybinder.org/v2/gh/" + source + "/BRANCH?urlpath=lab/tree/" + path, "a machine on the web with everything installed; it may take minutes to start"],
-    ["source", "https://github.com/" + source + "/blob/BRANCH/" + path, "the notebook on its code host"]
-  ];
-  var line = document.createElement("p");
-  line.className = "open-in";
-  line.append("Open in ");
-  links.forEach(function (link, i) {
-    var a = document.createElement("a");
-    a.textContent = link[0];
-    a.href = link[1];
-    a.title = link[2];
-    line.append(i ? " · " : "", a);
-  });
-  title.append(line);
-})();
-</script>
-"""
 
 
 def settings(root=ROOT):
@@ -96,11 +68,11 @@ def make_list(root=ROOT):
 
 
 def make_line(root=ROOT):
-    """open-in.html: which notebook a page is, and where it can be opened."""
-    said, pages = settings(root), [item for _, item in sidebar(root) if item.endswith(".ipynb")]
-    numbered = {page_name(item): item.removesuffix(".ipynb") for item in pages if page_name(item) != item.removesuffix(".ipynb")}
-    source = said["git_url"].removeprefix("https://github.com/")
-    return OPEN_IN.replace("NUMBERED", json.dumps(numbered)).replace("SOURCE", source).replace("BRANCH", said["branch"])
+    """open-in.html as it is, with the numbers that nbdev takes from the names of pages brought up to date."""
+    pages = [item.removesuffix(".ipynb") for _, item in sidebar(root) if item.endswith(".ipynb")]
+    numbered = {page_name(page): page for page in pages if page_name(page) != page}
+    text = (root / LINE).read_text(encoding="utf-8")
+    return re.sub(r"(?<=var numbered = )\{.*?\}(?=;)", lambda _: json.dumps(numbered), text)
 
 
 def draw_card(path):

@@ -14,7 +14,6 @@ from html import escape
 import numpy as np
 
 from .engine import responsibilities
-from .plotting import component_colors
 from .representations import hex_colors, theme_css
 from .widgets import (SCENE_CSS, blended, clipped, ellipse_numbers, svg_axes, svg_components,
                              svg_picture, svg_rows, svg_trace, view_of)
@@ -261,7 +260,8 @@ def _hues(recording, moments, rows):
     return together
 
 # %% ../nbs/11b_player.ipynb #11bsvg04
-_MOVING_CSS = "text{fill:var(--ink);font:11px sans-serif}.axis{stroke:var(--line);fill:none}.curve{stroke:var(--ink);stroke-width:1.5;fill:none}"
+_MOVING_CSS = ("#{0} text{{fill:var(--ink);font:11px sans-serif}}#{0} .axis{{stroke:var(--line);fill:none}}"
+               "#{0} .curve{{stroke:var(--ink);stroke-width:1.5;fill:none}}")
 
 
 def to_svg(recording, title="A fit of a Gaussian mixture", seconds=10):
@@ -306,12 +306,12 @@ def to_svg(recording, title="A fit of a Gaussian mixture", seconds=10):
     styles, parts = [_keyframes(f"{key}-t", [f"transform:translate({places[t][0] - x:.1f}px,{places[t][1] - y:.1f}px)" for t in moments])], []
     for i, (story, which) in enumerate(_hues(recording, moments, rows).items()):
         styles.append(_keyframes(f"{key}-{i}", story))
-        parts.append(f'<g class="{key} {key}-{i}">{"".join(svg_rows(view, rows[which, :2]).partition(">")[2].rpartition("</g>")[0])}</g>')
+        parts.append(f'<g class="{key} {key}-{i}">{svg_rows(view, rows[which, :2])}</g>')
     for k, (way, color) in enumerate(zip(_moves(recording, moments), hex_colors(len(weights)))):
         styles.append(_keyframes(f"{key}-e{k}", way))
         parts.append(f'<circle r="1" class="{key} {key}-e{k}" fill="none" stroke="{color}" stroke-width="3" vector-effect="non-scaling-stroke"/>')
     width, height = view.width + 220, view.height
-    style = (f"{theme_css('#' + key)}#{key} {_MOVING_CSS.replace('}.', f'}}#{key} .')}.{key}{{animation:{seconds:g}s ease-in-out infinite}}"
+    style = (f"{theme_css('#' + key)}{_MOVING_CSS.format(key)}.{key}{{animation:{seconds:g}s ease-in-out infinite}}"
              f"{''.join(styles)}@media (prefers-reduced-motion:reduce){{.{key}{{animation:none}}}}")
     return (f'<svg xmlns="http://www.w3.org/2000/svg" id="{key}" role="img" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
             f'<title>{escape(said)}</title><style>{style}</style><rect width="{width}" height="{height}" rx="6" fill="var(--paper)"/>'

@@ -76,6 +76,8 @@ def test_pages_have_the_names_that_nbdev_gives_them(website):
 def test_pages_lead_to_their_own_notebook(website):
     text = (NBS / "open-in.html").read_text(encoding="utf-8")
     assert text == website.make_line()
+    said = website.settings()
+    assert said["git_url"].endswith(re.search(r'source = "([^"]+)"', text).group(1)) and f'/blob/{said["branch"]}/' in text
     numbered = json.loads(re.search(r"numbered = (\{.*\});", text).group(1))
     for page in PAGES: assert numbered.get(website.page_name(page), website.page_name(page)) + ".ipynb" == page
 
