@@ -1,7 +1,7 @@
 """Run notebooks from top to bottom, each in a fresh kernel, and store their outputs in place.
 
-Without arguments all notebooks of the book are run: as many at a time as there are cores, and then, one by one, those that
-look at the clock. Cells marked `#| eval: false` are not run. A notebook that stops with an error is left as it was.
+Without arguments all notebooks of the book are run, as many at a time as there are cores; a cell that looks at the clock
+has the machine to itself. Cells marked `#| eval: false` are not run. A notebook that stops with an error is left as it was.
 """
 
 import os
@@ -9,7 +9,9 @@ import re
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Lock, Semaphore
 
 import nbformat
 from nbclient import NotebookClient
@@ -19,6 +21,43 @@ from check import ROOT, directives, notebooks
 
 SKIP = "skip-execution"
 TIME_LIMIT = 3600
+
+
+class Places:
+    """Places for cells that run at one time; who wants to be alone takes them all."""
+
+    def __init__(self, n):
+        self.all, self.free, self.door = n, Semaphore(n), Lock()
+
+    @contextmanager
+    def taken(self, alone):
+        wanted = self.all if alone else 1
+        with self.door:  # nobody else enters while one waits for all of them
+            for _ in range(wanted):
+                self.free.acquire()
+        try:
+            yield
+        finally:
+            self.free.release(wanted)
+
+
+PLACES = Places(os.cpu_count() or 1)
+
+
+class Client(NotebookClient):
+    """Takes a place for each cell, and for the start of a kernel. (A thread runs one notebook, so it may wait.)"""
+
+    async def async_start_new_kernel(self, **options):
+        with PLACES.taken(alone=False):
+            return await super().async_start_new_kernel(**options)
+
+    async def async_execute_cell(self, cell, cell_index, **options):
+        with PLACES.taken(alone=looks_at_the_clock(cell.source)):
+            return await super().async_execute_cell(cell, cell_index, **options)
+
+
+def looks_at_the_clock(source):
+    return "perf_counter" in source
 
 
 def mark_skipped(notebook):
@@ -32,19 +71,15 @@ def execute(path):
     """Run one notebook in its own folder; returns what went wrong, or nothing."""
     notebook = nbformat.read(path, as_version=4)
     mark_skipped(notebook)
-    client = NotebookClient(notebook, timeout=TIME_LIMIT, kernel_name="python3", record_timing=False, coalesce_streams=True,
-                            skip_cells_with_tag=SKIP, extra_arguments=["--log-level=40"],  # errors only
-                            resources={"metadata": {"path": str(path.parent)}})
+    client = Client(notebook, timeout=TIME_LIMIT, kernel_name="python3", record_timing=False, coalesce_streams=True,
+                    skip_cells_with_tag=SKIP, extra_arguments=["--log-level=40"],  # errors only
+                    resources={"metadata": {"path": str(path.parent)}})
     try:
         client.execute()
     except CellExecutionError as error:
         return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
     nbformat.write(notebook, path)
     return ""
-
-
-def looks_at_the_clock(path):
-    return "perf_counter" in path.read_text(encoding="utf-8")
 
 
 def timed(path):
@@ -58,10 +93,8 @@ def timed(path):
 
 def main(names):
     paths, start = [Path(name).resolve() for name in names] or notebooks(), time.perf_counter()
-    alone = [path for path in paths if looks_at_the_clock(path)]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        done = list(pool.map(timed, [path for path in paths if path not in alone]))
-    done += map(timed, alone)
+    with ThreadPoolExecutor(PLACES.all) as pool:
+        done = list(pool.map(timed, paths))
     print(f"{len(done)} notebooks in {time.perf_counter() - start:.0f} s, {done.count(False)} failed")
     return 0 if all(done) else 1
 

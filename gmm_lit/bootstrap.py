@@ -146,6 +146,7 @@ class RatioTest:
         ax.axvline(self.statistic, color="#D55E00", lw=2, label="of the rows")
         ax.set(xlabel="likelihood-ratio statistic T", ylabel="replicates",
                title=f"{self.n_components} against {self.n_components + 1}: p = {self.p_value:.3g}")
+        ax.margins(y=0.25)                                    # room for the legend
         ax.legend(fontsize=8)
         return ax
 

@@ -311,7 +311,9 @@ def kmeans_parallel(rows, n_components, rng):
     centers, _ = min(trials, key=lambda trial: trial[1][-1])
     for _ in range(POLISH):
         means, _ = kmeans_step(rows, centers)
-        centers = np.where(np.isnan(means), centers, means)
+        means = np.where(np.isnan(means), centers, means)
+        if np.array_equal(means, centers): break              # no row has another centre than before
+        centers = means
     return centers
 
 

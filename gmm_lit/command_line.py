@@ -873,7 +873,7 @@ def _ahead(best, others, criterion, what):
     others = [row for row in others
               if size(row) != size(best) or abs(row[criterion] - best[criterion]) > 1e-3]
     if not others: return ""
-    other = min(others, key=lambda row: row[criterion])
+    other = min(others, key=lambda row: round(row[criterion], 6))                            # of equals, the first
     gap = other[criterion] - best[criterion]
     return f"{what} ({_name(other)}) is {gap:.2f} behind{_odds(gap) if criterion == 'bic' else ''}."
 

@@ -4,7 +4,7 @@
 
 # %% auto #0
 __all__ = ['EPS', 'FLATTEST', 'inverse_lower', 'precision_cholesky', 'log_density_full', 'log_density_diag',
-           'log_density_spherical', 'log_density_tied', 'FullMatrix', 'DiagMatrix', 'SphericalMatrix', 'logsumexp',
+           'log_density_spherical', 'log_density_tied', 'logsumexp', 'FullMatrix', 'DiagMatrix', 'SphericalMatrix',
            'FullForm', 'DiagForm', 'SphericalForm', 'row_statistics', 'natural_parameters', 'cancellation']
 
 # %% ../nbs/01_densities.ipynb #19a4bfb3
@@ -190,6 +190,33 @@ def log_density_tied(X, means, precision_cholesky):
                                   (means - middle) @ precision_cholesky, np.ones(1))
     return white + np.log(np.diagonal(precision_cholesky)).sum()
 
+# %% ../nbs/01_densities.ipynb #a87feb89
+def logsumexp(a, axis=0):
+    """`log(sum(exp(a)))` along an axis without overflow or underflow; equation (1.6).
+
+    Parameters
+    ----------
+    a : array
+        Logarithms; `-inf` stands for zero.
+    axis : int, default 0
+        Components come first, so the default sums over components.
+
+    Returns
+    -------
+    array
+        The shape of `a` without `axis`.
+
+    Examples
+    --------
+    >>> round(float(logsumexp(np.array([-1000.0, -1000.0]))), 4)
+    -999.3069
+    """
+    a = np.asarray(a, float)
+    largest = a.max(axis, keepdims=True)
+    largest = np.where(np.isfinite(largest), largest, 0)
+    with np.errstate(divide="ignore"):
+        return np.log(np.exp(a - largest).sum(axis)) + largest.squeeze(axis)
+
 # %% ../nbs/01_densities.ipynb #3d2af3a5
 class FullMatrix:
     """Symmetric matrices stored whole, (K, d, d); `U` are upper triangular factors.
@@ -280,33 +307,6 @@ class SphericalMatrix(DiagMatrix):
     def diagonal(M): return M[..., None]
     def expand(M, d): return M[..., None, None] * np.eye(d)
     def shape(d): return ()
-
-# %% ../nbs/01_densities.ipynb #a87feb89
-def logsumexp(a, axis=0):
-    """`log(sum(exp(a)))` along an axis without overflow or underflow; equation (1.6).
-
-    Parameters
-    ----------
-    a : array
-        Logarithms; `-inf` stands for zero.
-    axis : int, default 0
-        Components come first, so the default sums over components.
-
-    Returns
-    -------
-    array
-        The shape of `a` without `axis`.
-
-    Examples
-    --------
-    >>> round(float(logsumexp(np.array([-1000.0, -1000.0]))), 4)
-    -999.3069
-    """
-    a = np.asarray(a, float)
-    largest = a.max(axis, keepdims=True)
-    largest = np.where(np.isfinite(largest), largest, 0)
-    with np.errstate(divide="ignore"):
-        return np.log(np.exp(a - largest).sum(axis)) + largest.squeeze(axis)
 
 # %% ../nbs/01_densities.ipynb #304fb3d5
 @lru_cache(8)

@@ -71,7 +71,6 @@ def mean_variance(Z, weight):
 class Ellipsoids:
     """The VVV criterion, each cluster with a small ball on loan; equation (4.9).
 
-    Parameters and attributes as in `Ward`.
 
     Attributes are as in `Ward`.
 
@@ -308,7 +307,6 @@ class HierarchicalTree:
 class Traces:
     """The VVV criterion as mclust has it, the trace added to the determinant; equation (4.11).
 
-    Parameters and attributes as in `Ward`.
 
     Attributes are as in `Ward`.
 

@@ -169,7 +169,7 @@ class OnlineGaussianMixture(GaussianMixture):
     moments_ : Moments
         The running mean of the statistics, for one row.
     n_iter_ : int
-        Steps.
+        Steps, the iterations of the first fit included.
     lower_bound_ : float
         Running mean of the log-likelihood of rows when they were first seen.
     weights_, means_, ...

@@ -148,7 +148,7 @@ class Recording:
         self.X, self.names, self.structure, self.params, self.log_likelihoods = X, names, structure, params, log_likelihoods
         few = np.linspace(0, len(X) - 1, min(len(X), self.most_rows)).round().astype(int)
         self.rows, self.view = X[few], view_of(X[:, :2])
-        most = int(np.clip(self.most_bytes // (6 * len(few)), 5, 30))
+        most = int(np.clip(self.most_bytes // (6 * len(few) + 800 * len(params[0].means)), 5, 30))   # a colour, an ellipse
         self.shown = moments_to_show(len(params) - 1, most)
 
     def _covariances(self, params): return self.structure.full_covariances(params.covariances, *params.means.shape)[:, :2, :2]

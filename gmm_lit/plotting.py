@@ -459,10 +459,11 @@ def _show(ax, low, high):
 
 
 def _label_contours(ax, lines, names):
-    """Write the name of each level at the lowest point of its longest contour."""
-    for height, segments in zip(lines.levels, lines.allsegs):
+    """Write the name of each level on its longest contour: at the lowest point, at the highest, and so on by turns."""
+    for i, (height, segments) in enumerate(zip(lines.levels, lines.allsegs)):
         path = max(segments, key=len)
-        ax.text(*path[path[:, 1].argmin()], names[height], fontsize=8, ha="center", va="center",
+        end = np.argmax if i % 2 else np.argmin
+        ax.text(*path[end(path[:, 1])], names[height], fontsize=8, ha="center", va="center",
                 color="0.2", clip_on=True, zorder=3.5,
                 bbox=dict(facecolor="white", linewidth=0, pad=0.6, alpha=0.9))
 
@@ -786,11 +787,12 @@ def plot_criterion(n_components, values, ax=None, ylabel="BIC (smaller is better
     ax = _new_axes(ax)
     for i, (name, color) in enumerate(zip(curves, component_colors(len(curves)))):
         width, strength, layer = (2.2, 1, 3) if i == best else (1.2, 0.7, 2)
-        ax.plot(counts, np.where(np.isfinite(table[i]), table[i], np.nan), marker="osD^vPX*"[i % 8],
+        ax.plot(counts, np.where(np.isfinite(table[i]), table[i], np.nan), marker="osD^vPX*"[(i + i // 8) % 8],
                 ms=4, color=color, lw=width, alpha=strength, zorder=layer, label=name)
     ax.plot(*winner, "o", ms=13, mfc="none", mec="0.15", mew=1.5, zorder=4)
+    side = {min(counts): "left", max(counts): "right"}.get(winner[0], "center")
     ax.annotate(f"{list(curves)[best]}, {counts[column]}", winner, xytext=(0, -11),
-                textcoords="offset points", ha="center", va="top", fontsize=9, fontweight="bold")
+                textcoords="offset points", ha=side, va="top", fontsize=9, fontweight="bold")
     finite = table[np.isfinite(table)]
     top = min(finite.max(), winner[1] + 6 * (np.median(finite) - winner[1]))
     room = (top - winner[1]) or 1

@@ -1157,8 +1157,8 @@ def picture_of(model, X, names):
     Examples
     --------
     >>> X = np.array([[0.0, 1], [1, 0], [2, 2]])
-    >>> picture_of(GaussianMixture(1).fit(X), X, ["a", "b"])[:51]
-    '<p><img alt="1 components and the rows, coloured by'
+    >>> picture_of(GaussianMixture(1).fit(X), X, ["a", "b"])[:50]
+    '<p><img alt="1 component and the rows, coloured by'
     """
     from matplotlib.figure import Figure
     d, fig = X.shape[1], Figure(figsize=(6, 4) if X.shape[1] < 3 else (7, 7), layout="constrained")
@@ -1166,7 +1166,8 @@ def picture_of(model, X, names):
     plot_mixture(X, model.weights_, model.means_, model.full_covariances(), ax=axes, feature_names=names)
     buffer = io.BytesIO()
     fig.savefig(buffer, dpi=80)
-    said = f"{len(model.means_)} components and the rows, coloured by responsibility"
+    K = len(model.means_)
+    said = f"{K} component{'s' * (K != 1)} and the rows, coloured by responsibility"
     return f'<p><img alt="{said}" style="max-width:100%" src="data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()}"></p>'
 
 # %% ../nbs/11_widgets.ipynb #720c1afe
