@@ -1,6 +1,6 @@
 """Run notebooks from top to bottom, each in a fresh kernel, and store their outputs in place.
 
-Without arguments all notebooks of the book are run, as many at a time as there are cores; a cell that looks at the clock
+Without arguments all notebooks of the book are run, as many cells at a time as there are cores; one that looks at the clock
 has the machine to itself. Cells marked `#| eval: false` are not run. A notebook that stops with an error is left as it was.
 """
 
@@ -11,7 +11,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
-from threading import Lock, Semaphore
+from threading import Condition
 
 import nbformat
 from nbclient import NotebookClient
@@ -24,21 +24,23 @@ TIME_LIMIT = 3600
 
 
 class Places:
-    """Places for cells that run at one time; who wants to be alone takes them all."""
+    """As many cells run at one time as there are places; who wants to be alone waits until all are free."""
 
     def __init__(self, n):
-        self.all, self.free, self.door = n, Semaphore(n), Lock()
+        self.n, self.free, self.changed = n, n, Condition()
 
     @contextmanager
     def taken(self, alone):
-        wanted = self.all if alone else 1
-        with self.door:  # nobody else enters while one waits for all of them
-            for _ in range(wanted):
-                self.free.acquire()
+        wanted = self.n if alone else 1
+        with self.changed:
+            self.changed.wait_for(lambda: self.free >= wanted)
+            self.free -= wanted
         try:
             yield
         finally:
-            self.free.release(wanted)
+            with self.changed:
+                self.free += wanted
+                self.changed.notify_all()
 
 
 PLACES = Places(os.cpu_count() or 1)
@@ -47,12 +49,21 @@ PLACES = Places(os.cpu_count() or 1)
 class Client(NotebookClient):
     """Takes a place for each cell, and for the start of a kernel. (A thread runs one notebook, so it may wait.)"""
 
-    async def async_start_new_kernel(self, **options):
-        with PLACES.taken(alone=False):
-            return await super().async_start_new_kernel(**options)
+    worked = 0.0  # seconds, without those of waiting for a place
+
+    @contextmanager
+    def at_work(self, alone=False):
+        with PLACES.taken(alone):
+            start = time.perf_counter()
+            yield
+            self.worked += time.perf_counter() - start
+
+    async def async_start_new_kernel_client(self):
+        with self.at_work():
+            return await super().async_start_new_kernel_client()
 
     async def async_execute_cell(self, cell, cell_index, **options):
-        with PLACES.taken(alone=looks_at_the_clock(cell.source)):
+        with self.at_work(alone=looks_at_the_clock(cell.source)):
             return await super().async_execute_cell(cell, cell_index, **options)
 
 
@@ -68,7 +79,7 @@ def mark_skipped(notebook):
 
 
 def execute(path):
-    """Run one notebook in its own folder; returns what went wrong, or nothing."""
+    """Run one notebook in its own folder; returns what went wrong, or nothing, and the seconds it worked."""
     notebook = nbformat.read(path, as_version=4)
     mark_skipped(notebook)
     client = Client(notebook, timeout=TIME_LIMIT, kernel_name="python3", record_timing=False, coalesce_streams=True,
@@ -77,15 +88,14 @@ def execute(path):
     try:
         client.execute()
     except CellExecutionError as error:
-        return re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+        return re.sub(r"\x1b\[[0-9;]*m", "", str(error)), client.worked
     nbformat.write(notebook, path)
-    return ""
+    return "", client.worked
 
 
 def timed(path):
-    start = time.perf_counter()
-    error = execute(path)
-    print(f"{path.relative_to(ROOT).as_posix()}: {time.perf_counter() - start:.1f} s{' FAILED' if error else ''}", flush=True)
+    error, seconds = execute(path)
+    print(f"{path.relative_to(ROOT).as_posix()}: {seconds:.1f} s{' FAILED' if error else ''}", flush=True)
     if error:
         print(error, flush=True)
     return not error
@@ -93,7 +103,7 @@ def timed(path):
 
 def main(names):
     paths, start = [Path(name).resolve() for name in names] or notebooks(), time.perf_counter()
-    with ThreadPoolExecutor(PLACES.all) as pool:
+    with ThreadPoolExecutor(PLACES.n + 1) as pool:  # one more than places, for one may be waiting
         done = list(pool.map(timed, paths))
     print(f"{len(done)} notebooks in {time.perf_counter() - start:.0f} s, {done.count(False)} failed")
     return 0 if all(done) else 1

@@ -64,6 +64,7 @@ def test_the_same_winner_or_a_better_bic(name):
 
 
 @pytest.mark.parametrize("covariance_type, K, least", [("full", 2, -1130.263960), ("tied", 3, -1126.326)])
+@pytest.mark.thorough
 def test_old_faithful(covariance_type, K, least):
     gm = GaussianMixture(K, covariance_type=covariance_type, reg_covar=0, tol=1e-10, max_iter=5000, n_init=20, random_state=0).fit(FAITHFUL)
     assert len(FAITHFUL) * gm.score(FAITHFUL) >= least - 1e-5

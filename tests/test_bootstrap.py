@@ -37,6 +37,7 @@ def test_the_statistic_is_twice_the_rise():
     assert kept is small and again == T
 
 
+@pytest.mark.thorough
 def test_counts():
     one, two = count_components(ONE, **QUICK), count_components(TWO, **QUICK)
     assert one.n_components == 1 and len(one.tests) == 1 and one.model.n_components == 1
@@ -55,6 +56,7 @@ def test_real_data(load, K, statistics):
     for test, T in zip(found.tests, statistics): assert test.statistic >= T - 0.01
 
 
+@pytest.mark.thorough
 def test_the_same_for_any_number_of_processes():
     state = np.random.get_state()[1].copy()
     alone = count_components(TWO, 2, **QUICK, n_jobs=1)
@@ -65,6 +67,7 @@ def test_the_same_for_any_number_of_processes():
     assert np.array_equal(state, np.random.get_state()[1])
 
 
+@pytest.mark.thorough
 def test_the_same_with_helpers(monkeypatch):
     alone, hired, hire = count_components(TWO, 2, **QUICK, n_jobs=1), [], bootstrap.work_through.__globals__["_hire"]
     monkeypatch.setitem(bootstrap.work_through.__globals__, "_hire", lambda *job: hired.extend(hire(*job)) or hired[-1:])
@@ -104,6 +107,7 @@ def test_fits_to_the_rows_that_collapse(monkeypatch):
     assert found.n_components == 2 and found.model.n_components == 2 and "every fit of 3" in found.table()
 
 
+@pytest.mark.thorough
 def test_an_interrupt_keeps_what_was_learned(monkeypatch):
     calls, real = [], replicate
 

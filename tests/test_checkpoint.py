@@ -63,6 +63,7 @@ def resumed(path, moments, how, X=X, **options):
 
 @pytest.mark.parametrize("accelerate", [None, "squarem"])
 @pytest.mark.parametrize("how, every", [("ctrl-c", 5), ("true", 11), ("crash", 11), *(pytest.param(how, 1, marks=pytest.mark.slow) for how in ("ctrl-c", "true", "crash"))])
+@pytest.mark.thorough
 def test_every_moment(tmp_path, accelerate, how, every, monkeypatch):
     monkeypatch.setattr(Checkpoint, "interval", 0)
     monkeypatch.setattr(Checkpoint, "share", 1e9)             # written as often as there is something to write
@@ -81,6 +82,7 @@ def test_rare_writes_are_enough(tmp_path, how):
 
 
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.thorough
 def test_every_structure(tmp_path, covariance_type, monkeypatch):
     monkeypatch.setattr(Checkpoint, "interval", 0)
     monkeypatch.setattr(Checkpoint, "share", 1e9)
@@ -94,6 +96,7 @@ def test_every_structure(tmp_path, covariance_type, monkeypatch):
     dict(init_params="hierarchical", n_init=2), dict(init_params=np.arange(272) % 3), dict(init_params=["a", "b", "c", "a"] * 68), dict(n_components=1),
     dict(means_init=X[:3].tolist()), dict(update="mw"), dict(update="w", means_init=X[:3], precisions_init=[np.eye(2) / 7] * 3, accelerate="squarem"), dict(weights_init=[0.2, 0.3, 0.5], precisions_init=[np.eye(2).tolist()] * 3, means_init=X[:3]), dict(tol=0.0)],
     ids=lambda options: "-".join(options))
+@pytest.mark.thorough
 def test_options(tmp_path, options, monkeypatch):
     monkeypatch.setattr(Checkpoint, "interval", 0)
     monkeypatch.setattr(Checkpoint, "share", 1e9)
@@ -144,6 +147,7 @@ def test_float32_rows_and_frames(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("accelerate", [None, "squarem"])
+@pytest.mark.thorough
 def test_rows_in_a_file(tmp_path, accelerate, monkeypatch):
     monkeypatch.setattr(Checkpoint, "interval", 0)
     monkeypatch.setattr(Checkpoint, "share", 1e9)
@@ -349,6 +353,7 @@ gm.fit(X, checkpoint="c").save("done.npz")
 
 
 @pytest.mark.parametrize("accelerate, kills", [("", 3), pytest.param("", 25, marks=pytest.mark.slow), pytest.param("squarem", 25, marks=pytest.mark.slow)])
+@pytest.mark.thorough
 def test_kill_at_random_moments_of_a_fit(tmp_path, accelerate, kills, monkeypatch):
     monkeypatch.chdir(tmp_path)
     whole = quiet(GaussianMixture(6, n_init=4, max_iter=100, tol=1e-7, random_state=2, accelerate=accelerate or None, init_params="random_from_data"),

@@ -139,6 +139,7 @@ def test_weights_of_rows():
         assert close(model().fit(X, sample_weight=weight), model().fit(da.from_array(X, chunks=(3001, 3)), sample_weight=weight))
 
 
+@pytest.mark.thorough
 def test_starts():
     lazy = da.from_array(X, chunks=(3001, 3))
     best = GaussianMixture(3, random_state=0, tol=1e-8, max_iter=500).fit(X)
@@ -204,6 +205,7 @@ def made_array(parts):
     return da.concatenate([da.from_delayed(delayed(made)(i), (2000, 3), float) for i in range(parts)])
 
 
+@pytest.mark.thorough
 def test_a_real_cluster(cluster):
     given = dict(precisions_init=np.tile(np.eye(3), (3, 1, 1)), max_iter=2)
     assert close(fit(made_array(6), **given), fit(np.concatenate([rows(2000, seed=i) for i in range(6)]), **given))

@@ -284,6 +284,7 @@ def test_components(capsys, geyser, text, sizes):
     assert {row["n_components"] for row in said["results"]} == sizes
 
 
+@pytest.mark.thorough
 def test_covariance_names(capsys, geyser):
     types = lambda *words: [row["covariance_type"] for row in
                             json.loads(call(capsys, geyser, "--components", "1", *words, "--json")[1])["results"]]
@@ -331,6 +332,7 @@ def test_labels_agree_with_predict_proba(capsys):
 
 
 @pytest.mark.parametrize("d", [1, 2, 4, 9])
+@pytest.mark.thorough
 def test_picture_for_any_number_of_columns(capsys, d):
     rng = np.random.default_rng(d)
     X = np.concatenate([rng.normal(size=(30, d)), rng.normal(size=(30, d)) + 6])
@@ -343,6 +345,7 @@ def test_picture_for_any_number_of_columns(capsys, d):
     assert image[:8] == PNG and len(image) > 10_000 and 500 < width < 3000 and 400 < height < 3000
 
 
+@pytest.mark.thorough
 def test_other_kinds_of_pictures(capsys, geyser):
     for name, start in (("out.svg", b"<?xml"), ("out.PDF", b"%PDF")):
         assert call(capsys, geyser, "--components", "1", "--covariance", "tied", "--picture", name)[0] == 0
@@ -380,6 +383,7 @@ def test_devices_are_not_replaced(capsys, geyser):
 
 # --- what it is careful about
 
+@pytest.mark.thorough
 def test_any_unit(capsys):
     """The same rows in metres, micrometres and light years: the same winner, the same labels."""
     labels = []
@@ -399,6 +403,7 @@ def test_collapsed_models_do_not_win(capsys):
     assert status == 0 and said["best"]["collapsed"] == [] and said["cautions"][0].startswith("Passed over")
 
 
+@pytest.mark.thorough
 def test_columns_that_repeat_each_other(capsys):
     x = np.random.default_rng(0).normal(size=60)
     np.savetxt("data.csv", np.column_stack([x, 2 * x]), delimiter=",")
@@ -441,6 +446,7 @@ def test_interrupted_while_fitting(monkeypatch, capsys, geyser):
     assert call(capsys, geyser) == (130, "", "gmm_lit: interrupted\n")
 
 
+@pytest.mark.thorough
 def test_in_a_process_of_its_own(geyser):
     """The module runs; its exit status arrives; names that the terminal cannot print do no harm."""
     write("größe,y\n1,2\n2,9\n4,1\n7,3\n")
@@ -453,6 +459,7 @@ def test_in_a_process_of_its_own(geyser):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="pipes end differently there")
+@pytest.mark.thorough
 def test_a_reader_that_goes_away(geyser):
     read, write_end = os.pipe()
     os.close(read)
@@ -467,6 +474,7 @@ def test_importing_is_light():
     assert done.stdout == "False\n", done.stderr
 
 
+@pytest.mark.thorough
 def test_no_window_is_looked_for(geyser):
     """Without pyplot; also where the environment asks for a screen that is not there."""
     program = ("import sys; from gmm_lit.command_line import main; "

@@ -48,6 +48,7 @@ CASES = [(FAITHFUL, "full", 2), (FAITHFUL, "full", 3), (FAITHFUL, "tied", 3), (I
          (bells(1.2 * np.random.default_rng(7).normal(size=(4, 5)), 1500, 4), "EII", 4)]
 
 
+@pytest.mark.thorough
 def test_passes_to_the_top():
     ratios = []
     for X, name, K in CASES:
@@ -107,6 +108,7 @@ def test_vectors_are_mixtures(seed, name):
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.thorough
 def test_units_of_the_data_do_not_matter(name):
     scale = np.array([60.0, 1e-3]) if name in ("full", "tied", "diag") else np.array([60.0, 60.0])
     rows, moved, structure = Rows(FAITHFUL), Rows(FAITHFUL * scale + 7), STRUCTURES[name]
@@ -130,6 +132,7 @@ def test_max_iter_counts_every_pass(max_iter):
 
 
 @pytest.mark.parametrize("answer", ["raise", "nan", "lower"])
+@pytest.mark.thorough
 def test_where_every_leap_fails_it_is_plain_em(answer):
     step, start, structure = problem(bells([[0], [2]], 1000, 0), "full", 2)
     given, failures = [start], []

@@ -121,6 +121,7 @@ def test_entropy_at_its_bounds():
 
 @pytest.mark.parametrize("name", STRUCTURES)
 @pytest.mark.parametrize("K", [1, 2, 4])
+@pytest.mark.thorough
 def test_certainty_and_entropy_of_a_fit(name, K):
     X, structure = load_iris().data, get_structure(name)
     params = fit(X, name, K)
@@ -171,6 +172,7 @@ def test_far_rows_keep_a_finite_summary():
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.thorough
 def test_the_likelihood_of_one_component(name):
     X, structure = load_iris().data, get_structure(name)
     of_one = GaussianMixture(1, covariance_type=name, reg_covar=0).fit(X).score(X) * len(X)

@@ -62,6 +62,7 @@ def test_links_within_the_glossary():
 
 
 @pytest.mark.parametrize("id, word, rest", ENTRIES, ids=[id for id, _, _ in ENTRIES])
+@pytest.mark.thorough
 def test_entry(id, word, rest):
     where = LINK.findall(rest.split(" → ")[-1])
     assert " → " in rest and where, "no link to a chapter"

@@ -114,6 +114,7 @@ def test_a_component_of_one_row_is_refused_without_regularisation(covariance_typ
         GaussianMixture(2, covariance_type=covariance_type, reg_covar=0, random_state=0).fit(outlier)
 
 
+@pytest.mark.thorough
 def test_wide_data_stay_in_bounded_memory():
     import tracemalloc
     X = np.random.default_rng(0).normal(size=(60, 700))

@@ -117,6 +117,7 @@ def test_copies_are_weights_for_ward():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.int64])
+@pytest.mark.thorough
 def test_a_sample_of_many_rows(dtype, monkeypatch):
     monkeypatch.setattr("gmm_lit.hierarchical.TREE_ROWS", 500)
     rng, truth = np.random.default_rng(0), np.arange(30_000) % 3
@@ -137,6 +138,7 @@ def test_a_tree_needs_rows(wrong):
 
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
 @pytest.mark.parametrize("name", INITIALIZERS)
+@pytest.mark.thorough
 def test_every_start_with_every_structure(name, covariance_type):
     gm = GaussianMixture(3, covariance_type=covariance_type, init_params=name, random_state=0, max_iter=500).fit(IRIS)
     assert np.all(np.diff(gm.lower_bounds_) > -1e-9)

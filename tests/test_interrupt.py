@@ -151,6 +151,7 @@ def test_interrupt_in_an_initialisation_after_a_good_start(monkeypatch):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals")
 @pytest.mark.parametrize("accelerate", RUNNERS)
+@pytest.mark.thorough
 def test_real_signals_at_any_moment(accelerate):
     big = np.random.default_rng(0).normal(size=(20_000, 3)) + np.arange(3) * 0.1
     rng, kept = np.random.default_rng(1), 0

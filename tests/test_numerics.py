@@ -69,6 +69,7 @@ def constrain(covariance_type, weights, covariances):
 
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.thorough
 def test_one_iteration(case, covariance_type):
     if covariance_type in TURNING and "units" in case:
         pytest.skip("eigenvalues 1e24 apart")

@@ -39,6 +39,7 @@ def gap(gm, data):
 
 
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.thorough
 def test_every_structure_comes_close(covariance_type):
     gm = learned(np.array_split(X, 30), covariance_type=covariance_type)
     assert gap(gm, X) < 0.01 and gm.rows_seen_ == len(X)

@@ -80,6 +80,7 @@ def test_every_structure_comes_back_to_the_last_bit(tmp_path, covariance_type):
     dict(means_init=X[[0, 60, 120]].tolist(), weights_init=(0.5, 0.25, 0.25), precisions_init=np.array([np.eye(4)] * 3)),
     dict(covariance_type="EII", precisions_init=3.0), dict(update="w", means_init=X[:3], precisions_init=[np.eye(4) / 7 + 0.1] * 3), dict(update="mc"), dict(tol=np.float64(0.5), max_iter=np.int64(7), warm_start=np.bool_(True)),
     dict(max_iter=0), dict(verbose=False, n_jobs=2, n_init=3)], ids=lambda options: "-".join(options))
+@pytest.mark.thorough
 def test_every_kind_of_option_comes_back(tmp_path, options):
     gm = fitted(**options)
     save(gm, tmp_path / "m.npz")
@@ -111,6 +112,7 @@ def test_unfitted_one_feature_one_component(tmp_path):
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "VVE", "EEI"])
+@pytest.mark.thorough
 def test_float32_and_the_edge_of_what_can_be_inverted(tmp_path, covariance_type):
     path, rng = tmp_path / "m.npz", np.random.default_rng(0)
     line = np.repeat(rng.normal(size=(200, 1)), 3, axis=1) * [1, 10, 100] + rng.normal(size=(200, 3)) * 1e-3
@@ -403,6 +405,7 @@ def refuse(path, data=None):
     assert path.name in message and "\n" not in message and len(message) < 1000, message
 
 
+@pytest.mark.thorough
 def test_hostile_files_with_a_right_seal(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(gmm_lit.persistence, "LARGEST_HEADER", 10 ** 6)
@@ -514,6 +517,7 @@ while True:
 
 
 @pytest.mark.parametrize("count", [5, pytest.param(50, marks=pytest.mark.slow)])
+@pytest.mark.thorough
 def test_kill_at_random_moments_of_save(tmp_path, count, monkeypatch):
     monkeypatch.chdir(tmp_path)
     rng, seen = random.Random(1), set()
@@ -531,6 +535,7 @@ def test_kill_at_random_moments_of_save(tmp_path, count, monkeypatch):
     assert count < 20 or seen == {0, 1}
 
 
+@pytest.mark.thorough
 def test_kill_at_every_step_of_a_write(tmp_path, monkeypatch):
     """A process that stops for good at each operating-system call of a write leaves the old file or the new."""
     monkeypatch.chdir(tmp_path)

@@ -58,6 +58,7 @@ def test_it_is_the_fit_itself(options):
 
 
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.thorough
 def test_every_structure_makes_a_page(covariance_type):
     page = record(GaussianMixture(2, covariance_type=covariance_type, random_state=0), X).to_html()
     frames, colors, places = frames_of(page)
@@ -132,6 +133,7 @@ def parsed(picture): return ElementTree.fromstring(picture)
 
 
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.thorough
 def test_the_moving_picture_ends_where_the_fit_does(covariance_type):
     recording = record(GaussianMixture(3, covariance_type=covariance_type, random_state=0), load_iris().data)
     picture = recording.to_svg("Iris")

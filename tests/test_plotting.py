@@ -67,6 +67,7 @@ def close_figures():
 
 
 @pytest.mark.parametrize("draw", ONE_AXES.values(), ids=ONE_AXES.keys())
+@pytest.mark.thorough
 def test_draws_on_given_axes_and_returns_them(draw):
     other, given = Figure().subplots(1, 2)
     assert draw(given) is given
@@ -76,6 +77,7 @@ def test_draws_on_given_axes_and_returns_them(draw):
 
 
 @pytest.mark.parametrize("draw", ONE_AXES.values(), ids=ONE_AXES.keys())
+@pytest.mark.thorough
 def test_leaves_pyplot_alone_when_axes_are_given(draw):
     _, current = plt.subplots()
     draw(Figure().subplots())
@@ -83,6 +85,7 @@ def test_leaves_pyplot_alone_when_axes_are_given(draw):
 
 
 @pytest.mark.parametrize("draw", ONE_AXES.values(), ids=ONE_AXES.keys())
+@pytest.mark.thorough
 def test_makes_a_new_figure_when_none_is_given(draw):
     _, before = plt.subplots()
     ax = draw(None)
@@ -90,6 +93,7 @@ def test_makes_a_new_figure_when_none_is_given(draw):
 
 
 @pytest.mark.parametrize("draw", [plotting.plot_pairs, plotting.plot_mixture])
+@pytest.mark.thorough
 def test_pairs(draw):
     given = Figure().subplots(4, 4)
     axes = draw(X4, W, M4, S4, ax=given)
@@ -119,6 +123,7 @@ def test_pairs_of_chosen_features():
     assert "2 of 4" in axes[0, 0].get_title(loc="left")
 
 
+@pytest.mark.thorough
 def test_pairs_shows_six_features_at_most_and_says_so():
     X8, w, means, covariances = mixture(8)
     axes = plotting.plot_pairs(X8, w, means, covariances)

@@ -47,6 +47,7 @@ def test_the_posterior_never_falls(seed, name, K, d, shrinkage):
 
 @pytest.mark.parametrize("name", STRUCTURES)
 @pytest.mark.parametrize("shrinkage", [0.0, 0.01, 5.0])
+@pytest.mark.thorough
 def test_the_m_step_is_the_maximum(name, shrinkage):
     structure, (n, d), K = STRUCTURES[name], IRIS.shape, 3
     rows, resp, rng = Rows(IRIS), soft(len(IRIS), 3, 0), np.random.default_rng(0)
@@ -148,6 +149,7 @@ def test_accelerated(name):
 
 
 @pytest.mark.parametrize("accelerate", [None, "squarem"])
+@pytest.mark.thorough
 def test_prior_is_an_option_of_the_estimator(accelerate):
     X = load_iris().data
     for name in STRUCTURES:

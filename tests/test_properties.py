@@ -99,6 +99,7 @@ def test_weights_of_rows_are_copies(seed, covariance_type):
 
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
 @pytest.mark.parametrize("n", [1, 2, 63, 16384, 16385, 40_000])
+@pytest.mark.thorough
 def test_any_number_of_threads_and_blocks(covariance_type, n):
     X = rows_of(1, n=n, d=2)
     structure = STRUCTURES[covariance_type]
@@ -183,6 +184,7 @@ def test_blocks_with_rows_far_from_everything(covariance_type):
 
 
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.thorough
 def test_float32_rows(covariance_type):
     X = rows_of(4, n=30_000, d=4)
     means = X[[10, 2000, 9000]]

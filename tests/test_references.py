@@ -70,6 +70,7 @@ def test_an_entry_leads_somewhere(entry):
 
 
 @pytest.mark.parametrize("path", [path for path in PAGES if path.stem not in {"references"}], ids=lambda path: path.stem)
+@pytest.mark.thorough
 def test_a_paper_in_prose_is_a_link(path):
     """Names with a year in brackets, as in `Ward (1963)` or `(Ward, 1963)`, are in the list, and the first one is a link."""
     prose = re.sub(r"```.*?```|\$\$.*?\$\$", "", markdown(path), flags=re.S)

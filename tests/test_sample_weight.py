@@ -57,6 +57,7 @@ def test_copies_with_a_prior_and_without_regularisation(covariance_type, prior):
 
 @pytest.mark.parametrize("init_params", [*INITIALIZERS, "labels", "responsibilities", "function", "tree"])
 @pytest.mark.parametrize("covariance_type", [pytest.param("full", marks=pytest.mark.slow), "tied"])
+@pytest.mark.thorough
 def test_zero_is_left_out_to_the_last_bit(covariance_type, init_params):
     """Whatever the start: chance sees only the rows that count."""
     kept, weight = COPIES > 0, COPIES * 0.7
@@ -73,6 +74,7 @@ def test_zero_is_left_out_to_the_last_bit(covariance_type, init_params):
 
 
 @pytest.mark.parametrize("init_params", [*INITIALIZERS])
+@pytest.mark.thorough
 def test_starts_see_the_weights(init_params):
     """Two clumps; nearly all the weight is in one of them: a start that sees it puts most of the weight there."""
     rng = np.random.default_rng(0)

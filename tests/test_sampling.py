@@ -110,6 +110,7 @@ def test_weights_that_miss_one_by_rounding():
 
 @pytest.mark.parametrize("name", STRUCTURES)
 @pytest.mark.parametrize("d", [1, 2, 5])
+@pytest.mark.thorough
 def test_moments_within_four_standard_errors(name, d):
     params, structure = mixture(name, d, seed=d)
     X, labels = sample(200_000, params, structure, d)

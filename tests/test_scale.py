@@ -47,6 +47,7 @@ def given(structure):
 
 
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.thorough
 def test_every_structure(covariance_type):
     options = dict(covariance_type=covariance_type, precisions_init=given(STRUCTURES[covariance_type]))
     assert same_bits(fit(X, **options), fit(in_pieces(X, 9973), **options))
@@ -183,6 +184,7 @@ def test_data_frames_in_pieces(tmp_path):
 
 
 @pytest.mark.parametrize("broken", ["changes", "raises", "shrinks"])
+@pytest.mark.thorough
 def test_a_source_that_breaks_in_a_later_pass(broken):
     calls = []
 
@@ -215,6 +217,7 @@ def test_what_is_no_source(tmp_path):
     with pytest.raises(ValueError, match="ends too early"): fit(source)
 
 
+@pytest.mark.thorough
 def test_a_bar_shows_rows_a_second():
     shown = io.StringIO()
     with redirect_stderr(shown): fit(open_source(lambda: np.array_split(X, 9), progress=False))

@@ -261,6 +261,7 @@ def always_help(monkeypatch):
     return hired
 
 
+@pytest.mark.thorough
 def test_the_same_to_the_last_bit_for_any_number_of_processes(monkeypatch):
     options = dict(random_state=3)
     alone = GaussianMixtureSearch(range(1, 4), n_jobs=1, **options).fit(load_iris().data)
@@ -291,6 +292,7 @@ def meet(folder, task, n_jobs):
 """
 
 
+@pytest.mark.thorough
 def test_helpers_help(tmp_path, monkeypatch):
     (tmp_path / "a_meeting_place.py").write_text(MEETING)
     (tmp_path / "guests").mkdir()
@@ -300,6 +302,7 @@ def test_helpers_help(tmp_path, monkeypatch):
     assert [task for _, task in found] == list(range(20)) and len({pid for pid, _ in found}) == 2 and not interrupted
 
 
+@pytest.mark.thorough
 def test_helpers_that_cannot_know(monkeypatch):
     monkeypatch.setattr(slowly, "__module__", "__main__")        # as in a script or a notebook
     here = work_through(slowly, range(30), None, 2)

@@ -235,6 +235,7 @@ def test_constrain(seed, name, K, d):
 
 
 @pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.thorough
 def test_accelerated_fits_keep_the_promise(name):
     structure = get_structure(name)
     for label, K, reg_covar in (("faithful", 3, 0.0), ("iris", 3, 1e-6), ("diabetes", 3, 1e-6)):
@@ -257,6 +258,7 @@ def test_accelerated_fits_keep_the_promise(name):
 
 @pytest.mark.parametrize("name", FAMILY)
 @pytest.mark.parametrize("d", [1, 3])
+@pytest.mark.thorough
 def test_everything_can_be_asked_of_every_structure(name, d):
     X = random_bells(5, d=d)[0]
     gm = GaussianMixture(3, covariance_type=name, random_state=0, tol=1e-6, max_iter=500).fit(X)
@@ -271,6 +273,7 @@ def test_everything_can_be_asked_of_every_structure(name, d):
 
 
 @pytest.mark.parametrize("name", FAMILY)
+@pytest.mark.thorough
 def test_in_one_dimension_there_are_two(name):
     X = DATA["faithful"][:, :1]
     options = dict(random_state=0, tol=1e-10, max_iter=1000, reg_covar=0)

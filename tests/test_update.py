@@ -37,6 +37,7 @@ def fit(covariance_type, **options):
 
 
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.thorough
 def test_held_to_the_bit_and_never_down(covariance_type):
     given = dict(zip("wmc", (WEIGHTS, MEANS, precisions(covariance_type))))
     for update in SUBSETS:
@@ -71,6 +72,7 @@ def test_covariances_are_about_the_held_means(covariance_type):
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "diag", "spherical", "EII", "EEI", "VEE", "EVI"])
 @pytest.mark.parametrize("update", ["c", "wc", "m", "mc", "w"])
+@pytest.mark.thorough
 def test_with_a_prior_the_posterior_never_falls(covariance_type, update):
     gm = fit(covariance_type, update=update, prior="default", max_iter=15)
     assert np.all(np.diff(gm.lower_bounds_) > -1e-11)
