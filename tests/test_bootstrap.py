@@ -137,6 +137,7 @@ def test_bad_options(options, error):
         count_components(TWO, **QUICK | options)
 
 
+@pytest.mark.thorough
 def test_reports(capsys):
     with warnings.catch_warnings():
         warnings.simplefilter("error")

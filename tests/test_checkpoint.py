@@ -161,6 +161,7 @@ def test_rows_in_a_file(tmp_path, accelerate, monkeypatch):
     assert fingerprint(gmm_lit.scale.open_source(rows)) == fingerprint(rows)
 
 
+@pytest.mark.thorough
 def test_a_failed_start_is_passed_over_after_a_break_too(tmp_path, monkeypatch):
     monkeypatch.setattr(Checkpoint, "interval", 0)
     monkeypatch.setattr(Checkpoint, "share", 1e9)

@@ -53,6 +53,7 @@ def same_bits(a, b):
 
 
 @pytest.mark.parametrize("covariance_type", ["full", "tied", "EII", "VVE"])
+@pytest.mark.thorough
 def test_structures(covariance_type):
     check_structure(covariance_type)
 
@@ -83,6 +84,7 @@ def test_kinds_of_arrays():
     assert close(fit(hard, **given), fit(da.from_array(hard, chunks=(999, 3)), **given), 1e-9)
 
 
+@pytest.mark.thorough
 def test_data_frames():
     dd, pd = pytest.importorskip("dask.dataframe"), pytest.importorskip("pandas")
     given = dict(precisions_init=np.tile(np.eye(3), (3, 1, 1)))
@@ -172,6 +174,7 @@ def test_far_rows_are_chosen_in_proportion():
     assert len(far_rows(Rows(places), np.array([[0.0], [1.0], [3.0]]), 10, 0)) == 0
 
 
+@pytest.mark.thorough
 def test_kmeans_parallel_is_as_good_as_kmeans():
     from gmm_lit.initializers import kmeans, kmeans_step
     rng = np.random.default_rng(0)

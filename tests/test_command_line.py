@@ -218,6 +218,7 @@ def test_refuses_options(capsys, geyser, words, message):
 
 # --- columns and rows
 
+@pytest.mark.thorough
 def test_columns_left_out_are_named(capsys):
     rows = [f"{i},{v},7,{'x' if i else 'y'},{v * 2 if i % 3 == 0 else ''},{v * v}" for i, v in enumerate(load_faithful().data[:40, 1])]
     write("id,waiting,seven,name,rare,square\n" + "\n".join(rows))
@@ -263,6 +264,7 @@ def test_missing_rows_are_counted_and_named(capsys):
     assert "54 rows of" in out and "rows left out: 6, with missing values (in the file, line 3, 5, 22, 32, 33, ...)" in out
 
 
+@pytest.mark.thorough
 def test_seed_repeats(capsys, geyser):
     answers = [call(capsys, geyser, *QUICK, "--seed", seed, "--json")[1] for seed in (3, 3)]
     first, again = (json.loads(answer)["best"] for answer in answers)
@@ -311,6 +313,7 @@ def test_json_holds_failures_as_null():
         == {"a": None, "b": [1.0, None], "c": 3, "d": [True, None]}
 
 
+@pytest.mark.thorough
 def test_labels_agree_with_predict_proba(capsys):
     X = load_iris().data[::2]
     lines = [",".join(map(str, row)) for row in X]
@@ -424,6 +427,7 @@ def test_the_edge_of_what_was_tried(capsys, geyser):
 
 # --- the command itself
 
+@pytest.mark.thorough
 def test_the_demonstration(capsys):
     asked = command_line.make_parser().parse_args([])
     assert asked.components == list(range(1, 10)) and asked.covariance == list(command_line.STRUCTURES)

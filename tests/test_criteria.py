@@ -154,6 +154,7 @@ def test_icl_is_bic_of_rows_with_labels():                          # equation (
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.thorough
 def test_summary_and_threads(name):
     rng = np.random.default_rng(0)
     X, structure = rng.normal(size=(20_000, 2)) + 4 * rng.integers(2, size=(20_000, 1)), get_structure(name)
@@ -237,6 +238,7 @@ def test_icl_is_mclusts(load, name, K, bic_published, icl_published):
         assert abs(by_entropy - icl_published) > 0.5
 
 
+@pytest.mark.thorough
 def test_old_faithful_takes_three_tied_components():
     X, structure = load_faithful().data, get_structure("tied")
     table = [min(CRITERIA["bic"](summarize(X, fit(X, "tied", K, seed), structure)) for seed in range(3))

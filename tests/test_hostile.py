@@ -233,6 +233,7 @@ def read_only(X):
 
 
 @pytest.mark.parametrize("kind", [*(name for name in KINDS if name != "bool"), "memory-mapped", "read-only", "0 in front", "deep list"])
+@pytest.mark.thorough
 def test_any_kind_of_array_gives_the_answer_of_a_plain_one(kind):
     more = {"memory-mapped": memory_mapped, "read-only": read_only, "0 in front": lambda X: np.concatenate([X[:1] * 0, X])[1:],
             "deep list": lambda X: [[np.float64(x) for x in row] for row in X]}
@@ -268,6 +269,7 @@ def test_a_bad_number_is_found(name):
 
 @pytest.mark.parametrize("covariance_type, init_params", [pytest.param(name, init, marks=[] if (i + j) % 7 == 0 and init != "short_runs" else pytest.mark.slow)
                                                           for i, name in enumerate(STRUCTURES) for j, init in enumerate(INITIALIZERS)])
+@pytest.mark.thorough
 def test_more_components_than_distinct_rows(covariance_type, init_params):
     for X in (np.ones((8, 2)), np.repeat([[0.0, 0.0], [1.0, 5.0]], 4, axis=0)):
         gm = try_case(X, dict(n_components=5, covariance_type=covariance_type, init_params=init_params, random_state=0, max_iter=20))
@@ -276,6 +278,7 @@ def test_more_components_than_distinct_rows(covariance_type, init_params):
 
 
 @pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.thorough
 def test_searches(shape):
     X = SHAPES[shape](np.random.default_rng(0), 30, 2)
     with nothing_else_happens():

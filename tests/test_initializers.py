@@ -79,6 +79,7 @@ def test_a_tree_whatever_the_rows(criterion, seed, n, d):
 
 @quick
 @given(st.sampled_from(CRITERIA), st.integers(0, 10_000), st.integers(1, 4))
+@pytest.mark.thorough
 def test_units_do_not_matter(criterion, seed, d):
     rng = np.random.default_rng(seed)
     X = rng.normal(size=(60, d)) + 4 * rng.integers(0, 2, (60, 1))
@@ -147,6 +148,7 @@ def test_every_start_with_every_structure(name, covariance_type):
 
 
 @pytest.mark.parametrize("name", INITIALIZERS)
+@pytest.mark.thorough
 def test_starts_take_weights_and_few_rows(name):
     rng = np.random.default_rng(0)
     weight = np.array([0, 1, 2, 0.5, 0, 3, 1, 1.0])
@@ -157,6 +159,7 @@ def test_starts_take_weights_and_few_rows(name):
             np.testing.assert_allclose(resp.sum(0), 1)
 
 
+@pytest.mark.thorough
 def test_short_runs_prefer_sound_runs():
     with_copies = np.vstack([np.random.default_rng(0).normal(size=(100, 2)), np.full((4, 2), 0.5)])     # a spike waits here
     sound = 0
@@ -276,6 +279,7 @@ def test_representation_and_copies(start):
     assert repr(GaussianMixture(3, init_params="ward")) == "GaussianMixture(n_components=3, init_params='ward')"
 
 
+@pytest.mark.thorough
 def test_one_tree_serves_a_whole_search():
     tree = HierarchicalTree(FAITHFUL, Traces)
     by_tree, by_name = (GaussianMixtureSearch(range(1, 6), covariance_types=["tied", "diag"], n_init=1, init_params=start, random_state=0).fit(FAITHFUL)

@@ -166,6 +166,7 @@ def test_random_state():
 
 
 @pytest.mark.parametrize("n", [100, 1000])
+@pytest.mark.thorough
 def test_thresh_is_of_all_rows_together(n):
     rng = np.random.default_rng(0)
     X = np.concatenate([rng.normal(size=n), rng.normal(size=n) + 2.5])[:, None]

@@ -86,6 +86,7 @@ def test_without_scripts_the_end_is_shown():
     assert static.count("<circle") > len(X) and "The end" in static and 'class="bar" hidden' in static
 
 
+@pytest.mark.thorough
 def test_pages_stay_under_a_megabyte():
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((20_000, 3)) + rng.integers(0, 20, 20_000)[:, None] * [3, -2, 1]

@@ -372,6 +372,7 @@ def test_a_mixture_without_rows():
 
 
 @pytest.mark.parametrize("d", [1, 2, 4])
+@pytest.mark.thorough
 def test_a_fit_draws_itself(d):
     data = {1: X1, 2: X, 4: X4}[d]
     gm = gmm_lit.GaussianMixture(2, random_state=0).fit(data)
@@ -412,6 +413,7 @@ PICTURES = ["mixture", "decomposition", "pairs", "uncertainty", "surface", "crit
 
 
 @pytest.mark.parametrize("name", PICTURES)
+@pytest.mark.thorough
 def test_pictures_are_what_they_were(name, tmp_path):
     picture(name, tmp_path / f"{name}.png")
     assert compare_images(str(BASELINE / f"{name}.png"), str(tmp_path / f"{name}.png"), tol=6) is None

@@ -170,6 +170,7 @@ def test_blocks_cover_the_rows_once():
 
 
 @pytest.mark.parametrize("covariance_type", STRUCTURES)
+@pytest.mark.thorough
 def test_blocks_with_rows_far_from_everything(covariance_type):
     X = rows_of(2, n=40_000, d=3)
     X[[5, 20_000, 39_999]] = [[1e4, 0, 0], [-1e5, 1e5, 3], [50, 2000, -900]]
@@ -199,6 +200,7 @@ def test_float32_rows(covariance_type):
 
 
 @pytest.mark.filterwarnings("error")
+@pytest.mark.thorough
 def test_numbers_of_numpy_are_numbers():
     """As they come out of np.arange, or out of a data frame."""
     X, i = load_faithful().data, np.int64

@@ -89,6 +89,7 @@ def test_starts_see_the_weights(init_params):
 
 @pytest.mark.parametrize("factor", [1e-300, 5e-324, 1e-20, 0.5, 3, 1e20, 1e99])
 @pytest.mark.parametrize("covariance_type", ["full", *(pytest.param(name, marks=pytest.mark.slow) for name in ("tied", "diag", "spherical", "EVV", "VEI"))])
+@pytest.mark.thorough
 def test_only_ratios_count_without_a_prior(factor, covariance_type):
     plain = fit(IRIS, **START, covariance_type=covariance_type)
     for name in FITTED:                                       # the same weight for all is no weight

@@ -126,6 +126,7 @@ def test_moments_within_four_standard_errors(name, d):
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.thorough
 def test_rows_are_gaussian(name):
     params, structure = mixture(name, 3, seed=7)
     X, labels = sample(30_000, params, structure, 1)
@@ -153,6 +154,7 @@ def test_one_structure_in_four_disguises():
 
 
 @pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.thorough
 def test_a_sample_refitted_gives_back_the_model(name):
     params, structure = mixture(name, 2, seed=3)
     X, _ = sample(20_000, params, structure, 0)

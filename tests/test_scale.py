@@ -77,6 +77,7 @@ def test_hard_numbers_take_the_second_look():
 
 
 @pytest.mark.parametrize("init_params", ["kmeans", "k-means++", "random_from_data", "random", "short_runs"])
+@pytest.mark.thorough
 def test_starts_from_all_rows_where_they_are_few(init_params):
     options = dict(init_params=init_params, weights_init=None, means_init=None, random_state=3, max_iter=20)
     assert same_bits(fit(X[:9000], **options), fit(in_pieces(X[:9000], 77), **options))

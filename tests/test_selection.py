@@ -399,6 +399,7 @@ def test_tables_stay_narrow(small):
     assert format_table(small.results_, across=1).count("BIC   ") == 2
 
 
+@pytest.mark.thorough
 def test_no_warnings():
     with warnings.catch_warnings():
         warnings.simplefilter("error")

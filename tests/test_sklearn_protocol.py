@@ -89,6 +89,7 @@ def test_clone_and_get_params():
     assert not is_classifier(model) and list(model.get_params()) == [n for n in inspect.signature(GaussianMixture).parameters]
 
 
+@pytest.mark.thorough
 def test_pipelines_and_searches():
     pipe = make_pipeline(StandardScaler(), GaussianMixture(2, random_state=0))
     labels = pipe.fit_predict(X)

@@ -62,6 +62,7 @@ def test_back_restores_what_was_seen():
 
 @pytest.mark.parametrize("start", STARTS)
 @pytest.mark.parametrize("n_components", [1, 2, 5])
+@pytest.mark.thorough
 def test_every_start_can_be_stepped(start, n_components):
     stepper = Stepper(X, n_components, start=start)
     moment = stepper.at(6)
