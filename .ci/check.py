@@ -69,6 +69,8 @@ def set_environment():
     """For every process that is started here: this Python's programs first, no window for pictures, nothing on the path by hand."""
     for name in ("PYTHONPATH", "PYTHONHOME", "IN_TEST"):
         os.environ.pop(name, None)
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ.setdefault(name, "1")  # a process runs on each core already
     os.environ.update(MPLBACKEND="Agg", PYTHONUTF8="1", PATH=f"{SCRIPTS}{os.pathsep}{os.environ.get('PATH', os.defpath)}")
 
 

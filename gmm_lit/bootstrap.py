@@ -256,7 +256,7 @@ def count_components(X, max_components=9, *, covariance_type="full", alpha=0.05,
     Examples
     --------
     >>> X = np.concatenate([np.random.default_rng(0).normal(m, size=(40, 1)) for m in (0, 9)])
-    >>> count_components(X, 3, n_bootstrap=19, random_state=0).n_components
+    >>> count_components(X, 3, n_bootstrap=19, n_init=1, random_state=0).n_components
     2
     """
     _check(max_components, alpha, n_bootstrap)

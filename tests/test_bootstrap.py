@@ -75,6 +75,7 @@ def test_the_same_with_helpers(monkeypatch):
     assert same(alone, count_components(TWO, 2, **QUICK, n_jobs=2)) and hired
 
 
+@pytest.mark.thorough
 def test_replicates_that_fail_are_counted(monkeypatch):
     calls, real = [], statistic
 
@@ -92,6 +93,7 @@ def test_replicates_that_fail_are_counted(monkeypatch):
                               np.random.SeedSequence(0)))
 
 
+@pytest.mark.thorough
 def test_fits_to_the_rows_that_collapse(monkeypatch):
     with pytest.raises(ValueError, match="collapsed"):
         count_components(np.ones((9, 2)), **QUICK)

@@ -138,6 +138,7 @@ def test_sample_weight(tmp_path, accelerate, monkeypatch):
     assert_same(quiet(GaussianMixture(**options), sample_weight=WEIGHT, checkpoint=path), whole)
 
 
+@pytest.mark.thorough
 def test_float32_rows_and_frames(tmp_path, monkeypatch):
     monkeypatch.setattr(Checkpoint, "interval", 0)
     monkeypatch.setattr(Checkpoint, "share", 1e9)

@@ -281,6 +281,7 @@ def test_criterion(capsys, geyser, criterion):
 
 
 @pytest.mark.parametrize("text, sizes", [("3", {3}), ("1-3", {1, 2, 3}), ("2,4", {2, 4}), ("1,3-4", {1, 3, 4})])
+@pytest.mark.thorough
 def test_components(capsys, geyser, text, sizes):
     said = json.loads(call(capsys, geyser, "--components", text, "--covariance", "tied", "--json")[1])
     assert {row["n_components"] for row in said["results"]} == sizes
@@ -414,6 +415,7 @@ def test_columns_that_repeat_each_other(capsys):
     assert status in (0, 2) and "Traceback" not in err and err.count("\n") <= 1
 
 
+@pytest.mark.thorough
 def test_more_components_than_rows(capsys):
     write("x,y\n1,2\n2,9\n4,1\n7,3\n5,5\n")
     status, out, err = call(capsys, "data.csv", "--covariance", "spherical")
@@ -488,6 +490,7 @@ def test_no_window_is_looked_for(geyser):
     assert done.returncode == 0 and done.stdout.endswith("False\n"), done.stderr
 
 
+@pytest.mark.thorough
 def test_pipes_can_be_read(geyser):
     if not os.path.exists("/dev/stdin"): pytest.skip("no /dev/stdin here")
     words = [sys.executable, "-m", "gmm_lit", "/dev/stdin", "--components", "1", "--covariance", "tied"]

@@ -30,6 +30,7 @@ def test_one_wild_row_does_not_blur_the_others(far, scale):
     np.testing.assert_allclose(np.sort(gm.means_[:, 0] / scale)[:2], [0, 1], atol=0.05)
 
 
+@pytest.mark.thorough
 def test_concurrent_fits_give_blas_its_threads_back():
     X = np.random.default_rng(1).normal(size=(60_000, 6))
     GaussianMixture(2, max_iter=1, tol=np.finfo(float).max, random_state=0).fit(X[:100])

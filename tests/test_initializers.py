@@ -45,6 +45,7 @@ def exhaustive(Z, weight, criterion):
 
 @quick
 @given(st.sampled_from(CRITERIA), st.integers(0, 10_000), st.integers(2, 14), st.integers(1, 3), st.booleans())
+@pytest.mark.thorough
 def test_the_cheapest_merge_is_made_each_time(criterion, seed, n, d, weighted):
     rng = np.random.default_rng(seed)
     Z = rng.normal(size=(n, d))
@@ -170,6 +171,7 @@ def test_short_runs_prefer_sound_runs():
     assert sound >= 9
 
 
+@pytest.mark.thorough
 def test_short_runs_use_a_sample_of_many_rows_and_the_structure():
     X = np.random.default_rng(0).normal(size=(30_000, 2)) + 6 * (np.arange(30_000) % 2)[:, None]
     for covariance_type in ("full", "tied", "EII"):

@@ -78,6 +78,7 @@ def test_moments_of_far_and_narrow_clumps_keep_their_digits():
     np.testing.assert_allclose(np.sqrt(np.einsum("kii->ki", gm.covariances_)), 1e-3, rtol=0.1)
 
 
+@pytest.mark.thorough
 def test_cuts_do_not_matter_much_and_weights_are_copies():
     coarse, fine = learned([X]), learned(np.array_split(X, 700))
     assert abs(coarse.score(X) - fine.score(X)) < 2e-3

@@ -18,6 +18,8 @@ import pytest
 
 import gmm_lit
 
+pytestmark = pytest.mark.thorough
+
 ROOT = Path(__file__).resolve().parent.parent
 CI = ROOT / ".ci"
 PIXEL = "iVBORw0KGgoAAAANSUhEUgAAAAEAAAABCAQAAAC1HAwCAAAAC0lEQVR42mNk+A8AAQUBAScY42YAAAAASUVORK5CYII="
@@ -214,7 +216,6 @@ def made_up(tmp_path_factory):
     return findings("--root", root)
 
 
-@pytest.mark.thorough
 def test_a_good_page_is_good(made_up):
     assert [f for f in made_up["findings"] if f["page"] in ("nbs/good.ipynb", "nbs/references.ipynb") and f["text"] != "1.1"] == []
 
@@ -334,7 +335,6 @@ def reference_faults(name, thing):
 
 
 @pytest.mark.parametrize("module", MODULES)
-@pytest.mark.thorough
 def test_reference(module):
     names = importlib.import_module(f"gmm_lit.{module}")
     things = {f"{module}.{name}": getattr(names, name) for name in getattr(names, "__all__", ())}

@@ -478,6 +478,7 @@ def corrupt(good, other, rng):
 
 
 @pytest.mark.parametrize("count", [300, pytest.param(5000, marks=pytest.mark.slow)])
+@pytest.mark.thorough
 def test_fuzz(tmp_path, count):
     """Corrupted files, every second one sealed again: the one error, or (sealed) a mixture that works."""
     rng, path, refused, loaded, done = random.Random(0), tmp_path / "fuzz.npz", 0, 0, 0
@@ -557,6 +558,7 @@ sklearn_mixture = pytest.importorskip("sklearn.mixture")
 
 
 @pytest.mark.parametrize("covariance_type", [*STRUCTURES, "VVV", "VII"])
+@pytest.mark.thorough
 def test_to_sklearn_predicts_the_same(covariance_type):
     gm = fitted(covariance_type=covariance_type)
     with warnings.catch_warnings(record=True) as said:

@@ -306,6 +306,7 @@ def test_precisions_that_break_the_promise_are_a_start_all_the_same(name):
 
 @settings(quick, max_examples=100)
 @given(seeds, names, st.sampled_from([0.0, 1e-6]))
+@pytest.mark.thorough
 def test_too_few_rows_give_finite_numbers_or_a_clear_error(seed, name, reg_covar):
     rng = np.random.default_rng(seed)
     d, K = rng.integers(2, 6), 3
