@@ -10,7 +10,7 @@ __all__ = ['SOURCE_READERS', 'LARGEST', 'as_source', 'check_rows', 'as_numbers',
 import inspect
 import sys
 import warnings
-from functools import lru_cache
+from functools import cache, lru_cache
 
 import numpy as np
 
@@ -329,6 +329,7 @@ class Estimator:
     """
 
     @classmethod
+    @cache
     def _options(cls): return inspect.signature(cls.__init__).parameters.items()
 
     def get_params(self, deep=True):
