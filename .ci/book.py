@@ -104,7 +104,7 @@ def timed(path):
 
 def main(names):
     paths, start = [Path(name).resolve() for name in names] or notebooks(), time.perf_counter()
-    with ThreadPoolExecutor(PLACES.n + 1) as pool:  # one more than places, for one may be waiting
+    with ThreadPoolExecutor(PLACES.n + 2) as pool:  # more than places, for some are waiting, or ending
         done = list(pool.map(timed, paths))
     print(f"{len(done)} notebooks in {time.perf_counter() - start:.0f} s, {done.count(False)} failed")
     return 0 if all(done) else 1
