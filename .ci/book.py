@@ -85,7 +85,8 @@ def execute(path):
     client = Client(notebook, timeout=TIME_LIMIT, kernel_name="python3", record_timing=False, coalesce_streams=True,
                     skip_cells_with_tag=SKIP, extra_arguments=["--log-level=40"],  # errors only
                     resources={"metadata": {"path": str(path.parent)}})
-    one_thread = {} if looks_at_the_clock(path.read_text(encoding="utf-8")) else {"OPENBLAS_NUM_THREADS": "1"}  # a cell a core
+    # a cell a core: threads of libraries would stand in each other's way
+    one_thread = {} if looks_at_the_clock(path.read_text(encoding="utf-8")) else dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"), "1")
     try:
         client.execute(env=os.environ | one_thread)
     except CellExecutionError as error:
