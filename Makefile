@@ -17,10 +17,10 @@ help: ## List the targets
 demo: $(HAS_RUNTIME) ## Fit a mixture to Old Faithful: table, numbers, picture
 	@$(BIN)/python -m gmm_lit
 
-test: $(HAS_DEV) ## Run every chapter and every test; compare notebooks with modules
+test: $(HAS_DEV) ## Run every chapter and the tests; compare notebooks with modules
 	@$(BIN)/python .ci/check.py
 
-test-all: $(HAS_DEV) ## The same, with the tutorials, slow cells and slow tests
+test-all: $(HAS_DEV) ## The same, with the tutorials, slow cells, thorough and slow tests
 	@$(BIN)/python .ci/check.py --slow
 
 tutorials: $(HAS_DEV) ## Run the tutorials

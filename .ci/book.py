@@ -55,8 +55,10 @@ class Client(NotebookClient):
     def at_work(self, alone=False):
         with PLACES.taken(alone):
             start = time.perf_counter()
-            yield
-            self.worked += time.perf_counter() - start
+            try:
+                yield
+            finally:
+                self.worked += time.perf_counter() - start
 
     async def async_start_new_kernel_client(self):
         with self.at_work():

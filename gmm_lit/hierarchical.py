@@ -71,7 +71,6 @@ def mean_variance(Z, weight):
 class Ellipsoids:
     """The VVV criterion, each cluster with a small ball on loan; equation (4.9).
 
-
     Attributes are as in `Ward`.
 
     Parameters
@@ -306,7 +305,6 @@ class HierarchicalTree:
 # %% ../nbs/04b_hierarchical.ipynb #edda5d47
 class Traces:
     """The VVV criterion as mclust has it, the trace added to the determinant; equation (4.11).
-
 
     Attributes are as in `Ward`.
 

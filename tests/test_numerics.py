@@ -4,7 +4,7 @@ import mpmath
 import numpy as np
 import pytest
 
-from gmm_lit import GaussianMixture
+from gmm_lit import GaussianMixture, engine
 from gmm_lit.covariances import STRUCTURES
 from gmm_lit.densities import DiagForm, FullForm
 from gmm_lit.engine import CenteredKernel, ProductKernel, Rows, choose_kernel, e_step
@@ -125,3 +125,14 @@ def test_hundreds_of_features_use_the_centred_kernel():
     fit = GaussianMixture(2, random_state=0, reg_covar=1.0).fit(X)
     assert isinstance(choose_kernel(fit._parameters, X.mean(0), STRUCTURES["full"].form), CenteredKernel)
     assert fit.weights_.tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("covariance_type", ["full", "tied", "diag"])
+@pytest.mark.parametrize("n_rows", [60, 20_000])
+def test_small_products_need_no_limit_of_threads_and_change_nothing(monkeypatch, covariance_type, n_rows):
+    X = np.random.default_rng(0).normal(size=(n_rows, 2)) + np.arange(n_rows)[:, None] % 2 * 4
+    fit = lambda: GaussianMixture(2 if n_rows < 100 else 1, covariance_type=covariance_type, random_state=0).fit(X)
+    short = fit()
+    monkeypatch.setattr(engine, "ONE_THREAD", 0)
+    long = fit()
+    for name in ("weights_", "means_", "covariances_", "lower_bounds_"): np.testing.assert_array_equal(getattr(short, name), getattr(long, name))

@@ -87,10 +87,11 @@ def test_without_scripts_the_end_is_shown():
 
 
 @pytest.mark.thorough
-def test_pages_stay_under_a_megabyte():
+@pytest.mark.parametrize("n_components", [20, 100])
+def test_pages_stay_under_a_megabyte(n_components):
     rng = np.random.default_rng(0)
     rows = rng.standard_normal((20_000, 3)) + rng.integers(0, 20, 20_000)[:, None] * [3, -2, 1]
-    gm = GaussianMixture(20, tol=0, max_iter=40, random_state=0, callback=lambda state: state.iteration == 40)
+    gm = GaussianMixture(n_components, tol=0, max_iter=40, random_state=0, callback=lambda state: state.iteration == 40)
     page = record(gm, rows).to_html()
     assert 100_000 < len(page.encode()) < 1_000_000
 

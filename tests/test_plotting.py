@@ -507,3 +507,9 @@ def test_refuses_values_that_are_no_dict():
 if __name__ == "__main__":
     BASELINE.mkdir(exist_ok=True)
     for name in PICTURES: picture(name, BASELINE / f"{name}.png")
+
+
+@pytest.mark.parametrize("values, side", [([3, 2, 1], "right"), ([1, 2, 3], "left"), ([2, 1, 3], "center")])
+def test_the_name_of_the_best_model_stays_within_the_axes(values, side):
+    ax = plotting.plot_criterion([1, 2, 3], {"full": values}, ax=Figure().subplots())
+    assert ax.texts[0].get_ha() == side
