@@ -5,8 +5,8 @@
 # %% auto #0
 __all__ = ['FEW', 'SAMPLE_ROWS', 'ROWS_A_CENTER', 'MOST_JUMPS', 'INITIALIZERS', 'CERTAIN', 'SHORT_RUNS', 'SHORT_ITERATIONS',
            'check_random_state', 'kmeans_plusplus', 'spheres', 'kmeans_step', 'chances', 'lloyd', 'thin_out', 'nearest',
-           'weigh_centers', 'longest_axes', 'move_centers', 'kmeans', 'InitializationError', 'is_certain',
-           'check_init_params', 'check_assignment', 'initialize', 'best_short_run', 'short_runs', 'judged_kmeans']
+           'weigh_centers', 'longest_axes', 'move_centers', 'kmeans', 'is_certain', 'check_init_params', 'initialize',
+           'best_short_run', 'short_runs', 'judged_kmeans', 'InitializationError', 'check_assignment']
 
 # %% ../nbs/04_initializers.ipynb #33975104
 import numpy as np
@@ -457,16 +457,6 @@ INITIALIZERS = {"kmeans": _by_kmeans, "k-means++": _by_seeds,
                 "random": _by_chance, "random_from_data": _by_rows}
 
 # %% ../nbs/04_initializers.ipynb #a1c04e12
-class InitializationError(ValueError):
-    """Raised when an array or function given as `init_params` is no start; another try would not help.
-
-    Examples
-    --------
-    >>> issubclass(InitializationError, ValueError)
-    True
-    """
-
-
 CERTAIN = set()                                               # names of initialisers that draw nothing
 
 
@@ -512,63 +502,6 @@ def check_init_params(init_params):
         raise ValueError(f"init_params must be one of {', '.join(map(repr, INITIALIZERS))}, an array of labels "
                          "(rows,) or of responsibilities (rows, components), or a function that returns one, "
                          f"but it is {init_params!r}.")
-
-# %% ../nbs/04_initializers.ipynb #a1c04e13
-def check_assignment(given, n_rows, n_components):
-    """Labels or responsibilities that a user gave, or a user's function returned.
-
-    Parameters
-    ----------
-    given : array_like of shape (n_rows,) or (n_rows, n_components)
-        Labels: any `n_components` distinct values, numbers or words; in sorted order they are
-        components 0, 1, ... Or responsibilities: not negative, each row with a sum of one (to
-        1e-4, so that those computed in float32 pass; they are divided by their sum).
-    n_rows, n_components : int
-
-    Returns
-    -------
-    array
-        Labels 0 to K - 1 of shape (n_rows,), or responsibilities (n_rows, n_components).
-
-    Raises
-    ------
-    InitializationError
-        If it is neither.
-
-    Examples
-    --------
-    >>> check_assignment(["setosa", "virginica", "setosa"], 3, 2)
-    array([0, 1, 0])
-    """
-    def check(fine, problem):
-        if not fine: raise InitializationError(
-            f"init_params must give labels, shape ({n_rows},), or responsibilities, shape "
-            f"({n_rows}, {n_components}), but {problem()}.")
-
-    try: array = np.asarray(given)
-    except ValueError: array = np.empty(0, "V")               # rows of different lengths
-    check(array.dtype.kind in "biufOUS", lambda: "it is not an array of one kind of values")
-    check(array.shape in ((n_rows,), (n_rows, n_components)), lambda: f"its shape is {array.shape}")
-    if array.ndim == 1: return _check_labels(array, n_components, check)
-    try: resp = array.astype(float)
-    except (TypeError, ValueError): resp = np.full(array.shape, np.nan)
-    total = resp.sum(1, keepdims=True)
-    bad = ~((resp >= 0).all(1) & (np.abs(total[:, 0] - 1) < 1e-4))
-    check(not bad.any(), lambda: f"row {bad.argmax()} (counted from 0) is {array[bad.argmax()].tolist()}: "
-                                 "a row must be finite, not negative, and sum to one")
-    check(resp.any(0).all(), lambda: f"component {resp.any(0).argmin()} has no part in any row")
-    return resp / total
-
-
-def _check_labels(labels, n_components, check):
-    missing = labels != labels                                # NaN alone differs from itself
-    check(not np.any(missing), lambda: f"the label of row {np.argmax(missing)} (counted from 0) is NaN")
-    try: values, labels = np.unique(labels, return_inverse=True)
-    except TypeError: check(False, lambda: "its labels cannot be sorted, perhaps because they are of several kinds")
-    check(len(values) == n_components, lambda: f"there are {len(values)} distinct labels for {n_components} "
-                                               f"components: {', '.join(map(str, values[:10]))}"
-                                               f"{', ...' if len(values) > 10 else ''}")
-    return labels
 
 # %% ../nbs/04_initializers.ipynb #a1c04e17
 def initialize(init_params, rows, n_components, rng, n_jobs=None, **model):
@@ -756,3 +689,70 @@ def judged_kmeans(rows, n_components, rng, n_jobs=None, structure=Full, reg_cova
 
 
 INITIALIZERS["kmeans"] = judged_kmeans
+
+# %% ../nbs/04_initializers.ipynb #own04error
+class InitializationError(ValueError):
+    """Raised when an array or function given as `init_params` is no start; another try would not help.
+
+    Examples
+    --------
+    >>> issubclass(InitializationError, ValueError)
+    True
+    """
+
+# %% ../nbs/04_initializers.ipynb #a1c04e13
+def check_assignment(given, n_rows, n_components):
+    """Labels or responsibilities that a user gave, or a user's function returned.
+
+    Parameters
+    ----------
+    given : array_like of shape (n_rows,) or (n_rows, n_components)
+        Labels: any `n_components` distinct values, numbers or words; in sorted order they are
+        components 0, 1, ... Or responsibilities: not negative, each row with a sum of one (to
+        1e-4, so that those computed in float32 pass; they are divided by their sum).
+    n_rows, n_components : int
+
+    Returns
+    -------
+    array
+        Labels 0 to K - 1 of shape (n_rows,), or responsibilities (n_rows, n_components).
+
+    Raises
+    ------
+    InitializationError
+        If it is neither.
+
+    Examples
+    --------
+    >>> check_assignment(["setosa", "virginica", "setosa"], 3, 2)
+    array([0, 1, 0])
+    """
+    def check(fine, problem):
+        if not fine: raise InitializationError(
+            f"init_params must give labels, shape ({n_rows},), or responsibilities, shape "
+            f"({n_rows}, {n_components}), but {problem()}.")
+
+    try: array = np.asarray(given)
+    except ValueError: array = np.empty(0, "V")               # rows of different lengths
+    check(array.dtype.kind in "biufOUS", lambda: "it is not an array of one kind of values")
+    check(array.shape in ((n_rows,), (n_rows, n_components)), lambda: f"its shape is {array.shape}")
+    if array.ndim == 1: return _check_labels(array, n_components, check)
+    try: resp = array.astype(float)
+    except (TypeError, ValueError): resp = np.full(array.shape, np.nan)
+    total = resp.sum(1, keepdims=True)
+    bad = ~((resp >= 0).all(1) & (np.abs(total[:, 0] - 1) < 1e-4))
+    check(not bad.any(), lambda: f"row {bad.argmax()} (counted from 0) is {array[bad.argmax()].tolist()}: "
+                                 "a row must be finite, not negative, and sum to one")
+    check(resp.any(0).all(), lambda: f"component {resp.any(0).argmin()} has no part in any row")
+    return resp / total
+
+
+def _check_labels(labels, n_components, check):
+    missing = labels != labels                                # NaN alone differs from itself
+    check(not np.any(missing), lambda: f"the label of row {np.argmax(missing)} (counted from 0) is NaN")
+    try: values, labels = np.unique(labels, return_inverse=True)
+    except TypeError: check(False, lambda: "its labels cannot be sorted, perhaps because they are of several kinds")
+    check(len(values) == n_components, lambda: f"there are {len(values)} distinct labels for {n_components} "
+                                               f"components: {', '.join(map(str, values[:10]))}"
+                                               f"{', ...' if len(values) > 10 else ''}")
+    return labels
