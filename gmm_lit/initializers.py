@@ -378,7 +378,7 @@ def move_centers(rows, centers, rng, n_jobs=None):
 
     References
     ----------
-    Fritzke (2020), The k-means algorithm: breathing k-means.
+    Fritzke (2020), Breathing k-means.
 
     Examples
     --------

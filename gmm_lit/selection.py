@@ -639,7 +639,8 @@ class GaussianMixtureSearch(ModelChoice):
     results_ : list of dict
         One for each model, as `try_model` describes it.
     best_estimator_ : GaussianMixture
-        It was fitted with a seed of its own, so that fitting it again gives the same.
+        It was fitted with a seed of its own: fitting it again leads to the same top, as nearly as `tol`
+        asks (with `accelerate=None`, to the last bit).
     best_params_ : dict
         Its `n_components` and `covariance_type`.
     interrupted_ : bool
