@@ -3,7 +3,7 @@
 Each notebook goes through nbdev's processors, in memory, as it does on its way to the site, and then through pandoc, which
 is what Quarto itself reads markdown with. The pages are looked through for
 
-    site        what stops the site from being made
+    site        what stops the site from being made, as options of a cell do that are no YAML
     links       links, anchors and pictures that lead nowhere, on the site or in Jupyter. Jupyter has other names for
                 the sections of a page: it opens another page at its top, but a link within a page needs <a id=...>
     citations   links to nbs/references.ipynb without their entry there
@@ -12,7 +12,7 @@ is what Quarto itself reads markdown with. The pages are looked through for
     outputs     errors, warnings, text on stderr, paths and addresses of a machine
     headings    a second title, a jump to a deeper level, an id that is there twice
     equations   LaTeX that does not parse
-    markup      markdown, dollar signs or HTML that stayed what they were
+    markup      markdown, dollar signs or HTML that stayed what they were, also links in code
     spelling    words that no dictionary knows, and American ones; tests/words.txt holds names and terms
     words       lines of tests/words.txt that are out of order, or that no page needs
     readme      README.md is not what nbs/index.ipynb makes
@@ -80,6 +80,7 @@ class Page:
     prose: list = field(default_factory=list)
     rest: list = field(default_factory=list)  # text of docstrings and alternatives: no markdown
     outputs: list = field(default_factory=list)
+    printed: list = field(default_factory=list)  # outputs as the site shows them, with their code
     open: Counter = field(default_factory=Counter)  # HTML elements that were opened, less those that were closed
     sections: set = field(default_factory=set)  # the anchors that pandoc gives to headings
     jupyter: set = field(default_factory=set)  # those that are there in Jupyter
@@ -118,7 +119,19 @@ def read_notebook(root, path):
     Reader(page).feed(to_html("".join(processed(path, page, raw["cells"]))))
     for cell in raw["cells"]:
         read_raw(page, cell)
+        page.site += [(cell["id"], error) for error in wrong_options(cell)]
     return page
+
+
+def wrong_options(cell):
+    """The lines `#| name: value` at the head of a cell are YAML to Quarto; a colon in a value is not, unless it is quoted."""
+    import yaml
+
+    for line in re.match(r"(?:#\|.*\n?)*", cell["source"])[0].splitlines() if cell["cell_type"] == "code" else ():
+        try:
+            yaml.safe_load(line[2:])
+        except yaml.YAMLError:
+            yield line
 
 
 def processed(path, page, cells):
@@ -198,6 +211,8 @@ class Reader(HTMLParser):
     def end_block(self):
         text = "".join(self.block).strip()
         self.block = []
+        if text and self.is_output:
+            self.page.printed.append((text, self.cell))
         if not text or self.is_output:
             return
         self.page.prose.append((text, self.cell))
@@ -258,6 +273,8 @@ class Reader(HTMLParser):
             self.equation.append(text)
         elif not +self.silent:
             self.block.append(text)
+        elif self.is_output and self.silent["pre"]:
+            self.page.printed.append((text, self.cell))
 
 
 def read_raw(page, cell):
@@ -288,7 +305,7 @@ def docstrings(source):
             prose, *sections = re.split(r"^([A-Z][\w ]+)\n-{3,}$", text, flags=re.MULTILINE)
             for name, section in zip(sections[::2], sections[1::2]):
                 prose += section if name in FREE else re.sub(r"^\S.*", "", section, flags=re.MULTILINE)
-            yield re.sub(r"``.*?``|`.*?`|\$.*?\$|https?://\S+|^ *\.\. .*", CODE, prose, flags=re.DOTALL)
+            yield re.sub(r"``.*?``|`.*?`|\$.*?\$|https?://\S+|^ *\.\. .*|\b[A-Z][a-z]+[A-Z]\w*", CODE, prose, flags=re.DOTALL)
 
 
 # -- the checks -------------------------------------------------------------------------------------------------------
@@ -296,7 +313,7 @@ def docstrings(source):
 
 def check_site(root, pages, page):
     for cell, error in page.site:
-        yield Finding("site", page.name, cell, error, "stops nbdev on the way to the site")
+        yield Finding("site", page.name, cell, error, "stops the making of the site")
 
 
 def check_links(root, pages, page):
@@ -450,11 +467,17 @@ LEFT = re.compile(r"""(?:\$+ | \*\*(?=\S) | (?<![\w*])\*(?=\w) | \]\( | ^[-*|]\s
                   flags=re.MULTILINE | re.VERBOSE)
 
 
+LINK = re.compile(r"\S*\]\(http.{0,40}")
+
+
 def check_markup(root, pages, page):
     for text, cell in page.prose:
         for left in LEFT.findall(text.strip()):
             yield Finding("markup", page.name, cell, left,
                           "is shown as it stands: a blank line or another sign is missing")
+    for text, cell in page.printed:
+        for left in LINK.findall(text):
+            yield Finding("markup", page.name, cell, left, "is shown as it stands: nbdev makes a link of a name in backticks")
     for tag, count in page.open.items():
         if count and tag not in ("p", "li", "td", "th", "tr", "tbody", "thead"):
             why = "is not closed" if count > 0 else "is closed without being open"

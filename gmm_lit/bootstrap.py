@@ -230,7 +230,7 @@ def count_components(X, max_components=9, *, covariance_type="full", alpha=0.05,
     tol : float, default 1e-5
     max_iter : int, default 500
     reg_covar : float, default 1e-6
-        As in `GaussianMixture`.
+        As in GaussianMixture.
     random_state : None, int, Generator or RandomState, default None
     n_jobs : int, optional
         Processes; None or -1 means one for each core. The result does not depend on it.

@@ -352,7 +352,7 @@ def start_near(rows, centers, structure, reg_covar=0.0):
     rows : Rows
     centers : array of shape (K, d)
     structure : type
-        A subclass of `gmm_lit.covariances.Structure`.
+        A subclass of gmm_lit.covariances.Structure.
     reg_covar : float, default 0.0
 
     Returns

@@ -290,7 +290,7 @@ def readable(text):
     Parameters
     ----------
     text : str
-        As `open_text` reads it.
+        As open_text reads it.
 
     Returns
     -------
@@ -1051,7 +1051,7 @@ def format_report(said):
     Parameters
     ----------
     said : dict
-        From `describe`.
+        From describe.
 
     Returns
     -------
@@ -1310,7 +1310,7 @@ def run(options):
     Parameters
     ----------
     options : argparse.Namespace
-        From `make_parser`.
+        From make_parser.
 
     Returns
     -------

@@ -147,7 +147,7 @@ class Leaper:
         Pairs of steps to learn from.
     radius : float, default 0.25
         The longest first leap.
-    measure : callable, default `units`
+    measure : callable, default units
         What a length is.
 
     Examples
@@ -226,7 +226,7 @@ def squarem(step, params, structure, tol=1e-3, max_iter=100, report=None, previo
         The most calls of `step`.
     report : callable or None
     previous : float, default -inf
-        As in `gmm_lit.em.em`.
+        As in gmm_lit.em.em.
     leaper : Leaper or None
         None makes one with its defaults.
     notes : dict or None

@@ -289,7 +289,7 @@ def register(*structures):
     Parameters
     ----------
     *structures : type
-        Subclasses of `Structure`, each with its `names`.
+        Subclasses of Structure, each with its names.
 
     Examples
     --------
@@ -315,7 +315,7 @@ def get_structure(covariance_type, n_features=None):
     Returns
     -------
     type
-        A subclass of `Structure`.
+        A subclass of Structure.
 
     Raises
     ------
@@ -369,7 +369,7 @@ def check_precisions(precisions, structure, n_components, n_features, name="prec
         Of shape `structure.shape(n_components, n_features)`. They may break the structure's promise
         (equal volumes, and so on): the first M step restores it.
     structure : type
-        A subclass of `Structure`.
+        A subclass of Structure.
     n_components, n_features : int
     name : str, default "precisions_init"
         What to call it in a message.

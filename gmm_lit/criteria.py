@@ -23,7 +23,7 @@ def aic(log_likelihood, n_parameters):
     log_likelihood : float
         Of all the rows (the sum, not the mean).
     n_parameters : int
-        Free parameters, as `Structure.n_parameters` counts them.
+        Free parameters, as Structure.n_parameters counts them.
 
     Returns
     -------
@@ -50,7 +50,7 @@ def aicc(log_likelihood, n_parameters, n_rows):
     log_likelihood : float
         Of all the rows (the sum, not the mean).
     n_parameters : int
-        Free parameters, as `Structure.n_parameters` counts them.
+        Free parameters, as Structure.n_parameters counts them.
     n_rows : int
 
     Returns
@@ -82,7 +82,7 @@ def bic(log_likelihood, n_parameters, n_rows):
     log_likelihood : float
         Of all the rows (the sum, not the mean).
     n_parameters : int
-        Free parameters, as `Structure.n_parameters` counts them.
+        Free parameters, as Structure.n_parameters counts them.
     n_rows : int
 
     Returns
@@ -110,7 +110,7 @@ def icl(log_likelihood, n_parameters, n_rows, log_certainty):
     log_likelihood : float
         Of all the rows (the sum, not the mean).
     n_parameters : int
-        Free parameters, as `Structure.n_parameters` counts them.
+        Free parameters, as Structure.n_parameters counts them.
     n_rows : int
     log_certainty : float
         The log of each row's largest responsibility, summed over rows; never positive.
@@ -164,7 +164,7 @@ def clc(log_likelihood, entropy):
     log_likelihood : float
         Of all the rows (the sum, not the mean).
     entropy : float
-        Of the responsibilities, summed over rows; see `assignment_entropy`.
+        Of the responsibilities, summed over rows; see assignment_entropy.
 
     Returns
     -------
@@ -192,7 +192,7 @@ def nec(log_likelihood, entropy, log_likelihood_of_one, n_components):
     log_likelihood : float
         Of all the rows (the sum, not the mean).
     entropy : float
-        Of the responsibilities, summed over rows; see `assignment_entropy`.
+        Of the responsibilities, summed over rows; see assignment_entropy.
     log_likelihood_of_one : float
         Of the same rows, under one component of the same structure.
     n_components : int
@@ -231,7 +231,7 @@ class FitSummary(NamedTuple):
     log_certainty : float
         The log of each row's largest responsibility, summed over rows; see equation (5.8).
     entropy : float
-        Of the responsibilities; see `assignment_entropy`.
+        Of the responsibilities; see assignment_entropy.
     n_components : int
     log_likelihood_of_one : float
         Of the same rows, under one component of the same structure; infinity if they have no
@@ -259,7 +259,7 @@ def summarize(X, params, structure, n_jobs=None, sample_weight=None):
     X : array of shape (n, d)
     params : Parameters
     structure : type
-        A subclass of `Structure`.
+        A subclass of Structure.
     n_jobs : int or None
     sample_weight : array of shape (n,) or None
         How many rows each counts for.
@@ -322,7 +322,7 @@ def get_criterion(criterion):
     Returns
     -------
     callable
-        Of a `FitSummary`; returns a float, smaller is better.
+        Of a FitSummary; returns a float, smaller is better.
 
     Raises
     ------

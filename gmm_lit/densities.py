@@ -97,7 +97,7 @@ def log_density_full(X, means, precisions_cholesky):
     X : array of shape (n, d)
     means : array of shape (K, d)
     precisions_cholesky : array of shape (K, d, d)
-        From `precision_cholesky`. Arrays that broadcast to this shape will do.
+        From precision_cholesky. Arrays that broadcast to this shape will do.
 
     Returns
     -------

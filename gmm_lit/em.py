@@ -179,7 +179,7 @@ class Parameters(NamedTuple):
     covariances : array
         In the shape of the structure: (K, d, d), (K, d) or (K,), without K where one is shared.
     precisions_cholesky : array
-        Their factors, in the same shape; see `gmm_lit.densities.precision_cholesky`.
+        Their factors, in the same shape; see gmm_lit.densities.precision_cholesky.
 
     Examples
     --------

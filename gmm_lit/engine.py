@@ -142,7 +142,7 @@ class Rows:
     ----------
     X : array of shape (n, d), or a source
         Real numbers of any dtype and memory order; kept as it is. A source is what has `shape`, `dtype`,
-        a length, a `center` and a `visit` of its own; see `gmm_lit.scale`.
+        a length, a `center` and a method visit of its own; see gmm_lit.scale.
     sample_weight : array of shape (n,) or None
         Non-negative; None means one for each row.
 
@@ -661,7 +661,7 @@ def in_blocks(kernel, consume, n_rows, spaces=None):
     ----------
     kernel : ProductKernel or CenteredKernel
     consume : callable
-        As in `visit`.
+        As in visit.
     n_rows : int
     spaces : dict or None
         Workspaces that are idle.

@@ -22,7 +22,7 @@ class Ward:
     Parameters
     ----------
     Z : array of shape (N, d)
-        Scaled rows: see `principal_axes`.
+        Scaled rows: see principal_axes.
     weight : array of shape (N,)
 
     Attributes
@@ -76,7 +76,7 @@ class Ellipsoids:
     Parameters
     ----------
     Z : array of shape (N, d)
-        Scaled rows: see `principal_axes`.
+        Scaled rows: see principal_axes.
     weight : array of shape (N,)
 
     References
@@ -164,7 +164,7 @@ def cut(merges, n_clusters):
     Parameters
     ----------
     merges : array of shape (N - 1, 2)
-        From `agglomerate`.
+        From agglomerate.
     n_clusters : int
         At most N.
 
@@ -236,7 +236,7 @@ class HierarchicalTree:
     X : array of shape (n, d)
         Of more than 2000 rows (with more than 5 features: 10,000 / d) a fixed random sample is merged.
     criterion : type, default Ellipsoids
-        `Ellipsoids`, `Traces` or `Ward`.
+        Ellipsoids, Traces or Ward.
     sample_weight : array of shape (n,), optional
         How much rows count, relative to their mean (but at least 1e-9 of it); those of weight zero are not merged.
 
@@ -311,7 +311,7 @@ class Traces:
     Parameters
     ----------
     Z : array of shape (N, d)
-        Scaled rows: see `principal_axes`.
+        Scaled rows: see principal_axes.
     weight : array of shape (N,)
 
     References

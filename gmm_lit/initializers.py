@@ -110,7 +110,7 @@ def spheres(centers):
     Returns
     -------
     Parameters
-        Of the structure `EqualSpheres`.
+        Of the structure EqualSpheres.
 
     Examples
     --------
@@ -510,7 +510,7 @@ def initialize(init_params, rows, n_components, rng, n_jobs=None, **model):
     Parameters
     ----------
     init_params : str, array_like or callable
-        One of `INITIALIZERS`; labels or responsibilities, as in `check_assignment`; or
+        One of INITIALIZERS; labels or responsibilities, as in check_assignment; or
         `f(X, n_components, random_state)` that returns either, with `random_state` an int.
     rows : Rows
     n_components : int
@@ -522,7 +522,7 @@ def initialize(init_params, rows, n_components, rng, n_jobs=None, **model):
     Returns
     -------
     callable
-        `resp(block)` gives an array (K, size), as `gmm_lit.engine.start_from` takes it.
+        `resp(block)` gives an array (K, size), as gmm_lit.engine.start_from takes it.
 
     Raises
     ------
@@ -563,7 +563,7 @@ def best_short_run(rows, starts, n_iter, structure, n_components, reg_covar, n_j
     n_iter : int
         Iterations of EM that each start gets.
     structure : type
-        A subclass of `gmm_lit.covariances.Structure`.
+        A subclass of gmm_lit.covariances.Structure.
     n_components : int
     reg_covar : float
     n_jobs : int or None
@@ -615,12 +615,12 @@ def short_runs(rows, n_components, rng, n_jobs=None, structure=Full, reg_covar=1
     Parameters
     ----------
     rows : Rows
-        Of many rows the sample of `thin_out` is used.
+        Of many rows the sample of thin_out is used.
     n_components : int
     rng : numpy.random.Generator
     n_jobs : int or None
     structure : type, default Full
-        Of the mixture: a subclass of `gmm_lit.covariances.Structure`.
+        Of the mixture: a subclass of gmm_lit.covariances.Structure.
     reg_covar : float, default 1e-6
 
     Returns

@@ -391,7 +391,7 @@ def first_axes(W, N, rule):
         Scatters.
     N : array of shape (K,)
     rule : callable
-        As in `find_axes`.
+        As in find_axes.
 
     Returns
     -------

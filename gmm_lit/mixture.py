@@ -108,7 +108,7 @@ def check_start(model, n_features):
     Returns
     -------
     dict
-        With the names of `Parameters` that were given.
+        With the names of Parameters that were given.
 
     Raises
     ------
@@ -151,7 +151,7 @@ def make_start(rows, model, given, rng, structure, kept=None):
     rows : Rows
     model : GaussianMixture
     given : dict
-        From `check_start`.
+        From check_start.
     rng : numpy.random.Generator
     structure : type or WithPrior
     kept : array of bool, or None
@@ -956,7 +956,7 @@ class FittableMixture(JudgedMixture):
 
         Parameters
         ----------
-        X : array_like of shape (n, d), or what `gmm_lit.scale.open_source` takes
+        X : array_like of shape (n, d), or what gmm_lit.scale.open_source takes
             At least two rows, and as many as components. It is not copied or changed.
         y : ignored
         sample_weight : array_like of shape (n,), optional
@@ -1124,7 +1124,7 @@ class GaussianMixture(PortableMixture):
         What EM changes: weights, means, covariances. The others stay as the start has them, and
         given ones are used exactly. Covariances are then about the means that are held.
     callback : callable, optional
-        `callback(state)` is called after each iteration with a `FitState`: `start`, `iteration`,
+        `callback(state)` is called after each iteration with a FitState: `start`, `iteration`,
         `log_likelihood`, `change`, `params`. If it returns True the fit ends there, and further
         starts are left out.
 

@@ -85,7 +85,7 @@ def batch_moments(rows, params, structure, n_jobs=None):
     rows : Rows
     params : Parameters
     structure : type
-        A subclass of `gmm_lit.covariances.Structure`.
+        A subclass of gmm_lit.covariances.Structure.
     n_jobs : int or None
 
     Returns
@@ -160,7 +160,7 @@ class OnlineGaussianMixture(GaussianMixture):
     half_life : float, optional
         For streams that drift: rows after which a row counts half. None if the stream does not change.
     **options
-        All others of `GaussianMixture`.
+        All others of GaussianMixture.
 
     Attributes
     ----------

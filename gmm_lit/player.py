@@ -125,7 +125,7 @@ class Recording:
     X : array of shape (n, d)
     names : list of d str
     structure : type
-        A subclass of `Structure`.
+        A subclass of Structure.
     params : list of Parameters
         Before each iteration, and after the last.
     log_likelihoods : list of float

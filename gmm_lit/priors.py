@@ -54,7 +54,7 @@ def default_prior(rows, n_components, structure):
     rows : Rows
     n_components : int
     structure : type
-        A subclass of `Structure`.
+        A subclass of Structure.
 
     Returns
     -------
@@ -91,7 +91,7 @@ class WithPrior:
     Parameters
     ----------
     structure : type
-        A subclass of `Structure`.
+        A subclass of Structure.
     prior : Prior
 
     Attributes
@@ -158,9 +158,9 @@ def with_prior(structure, prior, rows, n_components):
     Parameters
     ----------
     structure : type
-        A subclass of `Structure`.
+        A subclass of Structure.
     prior : None, "default" or Prior
-        None is the structure itself, "default" is `default_prior`.
+        None is the structure itself, "default" is default_prior.
     rows : Rows
     n_components : int
 
@@ -251,7 +251,7 @@ def posterior_step(step, structure, weight_sum):
     step : callable
         `step(params)` returns new parameters and the mean log-likelihood of the old.
     structure : type or WithPrior
-        What `with_prior` returned.
+        What with_prior returned.
     weight_sum : float
         That of the rows: what the mean is taken over.
 

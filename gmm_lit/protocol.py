@@ -27,7 +27,7 @@ def as_source(X):
 
     Returns
     -------
-    object with `visit`, or None
+    object with visit, or None
 
     Examples
     --------

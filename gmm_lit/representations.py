@@ -422,7 +422,7 @@ def mixture_card(title, weights, means, covariances, names=None, facts=(), warni
     weights, means, covariances : arrays of shape (K,), (K, d), (K, d, d)
     names : list of d str, optional
     facts, warnings : list of str, optional
-        What is known of the fit; `cautions` are added.
+        What is known of the fit; cautions are added.
     trace : sequence of float, optional
         The log-likelihood after each iteration.
     options : str, optional

@@ -60,7 +60,7 @@ def sample(n_samples, params, structure, random_state=None):
     params : Parameters
         Weights (K,), means (K, d) and factors of the precisions.
     structure : type
-        A subclass of `Structure`.
+        A subclass of Structure.
     random_state : None, int, numpy.random.Generator or numpy.random.RandomState
         The same integer gives the same sample; a generator is advanced.
 

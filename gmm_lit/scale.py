@@ -378,11 +378,11 @@ class Source:
         Parameters
         ----------
         function : callable
-            `score_rows`, `responsibilities` or `most_likely` of the engine.
+            score_rows, responsibilities or most_likely of the engine.
         params, structure, n_jobs
             As it takes them.
         out : None, array or path
-            See `gmm_lit.engine.keep_in`.
+            See gmm_lit.engine.keep_in.
         """
         size = SAMPLE_ROWS
 
@@ -416,7 +416,7 @@ def npy_pieces(path, columns=None):
     Returns
     -------
     callable
-        As `Source` takes it.
+        As Source takes it.
 
     Raises
     ------
@@ -470,7 +470,7 @@ def csv_pieces(path, columns=None):
     Returns
     -------
     callable
-        As `Source` takes it.
+        As Source takes it.
 
     Raises
     ------
@@ -526,7 +526,7 @@ def arrow_pieces(data, columns=None):
     Returns
     -------
     callable
-        As `Source` takes it.
+        As Source takes it.
 
     Raises
     ------

@@ -109,7 +109,7 @@ def try_model(X, task, n_jobs=None, sample_weight=None):
     ----------
     X : array of shape (n, d)
     task : tuple of GaussianMixture and list of dict
-        The options, and the starts, as `climb` takes them.
+        The options, and the starts, as climb takes them.
     n_jobs : int or None
         Threads.
     sample_weight : array of shape (n,) or None
@@ -270,7 +270,7 @@ def work_through(function, tasks, common, n_jobs=None, verbose=None, unit="task"
     n_jobs : int or None
         Processes; None or -1 means one for each core.
     verbose : bool or None
-        As for `progress_bar`.
+        As for progress_bar.
     unit : str, default "task"
         What a task is called there.
 
@@ -324,7 +324,7 @@ def best_row(results, criterion):
     Parameters
     ----------
     results : list of dict
-        Rows as `try_model` makes them.
+        Rows as try_model makes them.
     criterion : str
 
     Returns
@@ -418,7 +418,7 @@ def describe_collapse(row):
     Parameters
     ----------
     row : dict
-        As `try_model` makes it.
+        As try_model makes it.
 
     Returns
     -------
@@ -619,13 +619,13 @@ class GaussianMixtureSearch(ModelChoice):
     tol : float, default 1e-6
     max_iter : int, default 1000
     reg_covar : float, default 1e-6
-        As in `GaussianMixture`: in squared units of the features.
+        As in GaussianMixture: in squared units of the features.
     init_params : str or tuple of str, default ("mclust", "hierarchical", "kmeans")
         The initialiser, or several to try. The best sound run counts.
     accelerate : str, default "squarem"
-        As in `GaussianMixture`: leaps, so that each fit comes nearer to its top in less time.
+        As in GaussianMixture: leaps, so that each fit comes nearer to its top in less time.
     prior : "default" or Prior, optional
-        As in `GaussianMixture`. Criteria are computed from the likelihood at the top of the
+        As in GaussianMixture. Criteria are computed from the likelihood at the top of the
         posterior.
     random_state : None, int, Generator or RandomState, default None
     n_jobs : int, optional

@@ -125,7 +125,7 @@ def svg_ellipse(numbers, color, width=2.0, dashed=False):
     Parameters
     ----------
     numbers : tuple of 5 float
-        From `ellipse_numbers`.
+        From ellipse_numbers.
     color : str
     width : float, default 2.0
         Of the line, in pixels.
@@ -681,7 +681,7 @@ def em_stepper(X=None, names=None, most=120):
     Returns
     -------
     ipywidgets.VBox
-        With its widgets by name in `controls`, and the logic in `stepper`.
+        With its widgets by name in controls, and the logic in stepper.
 
     Examples
     --------
@@ -708,9 +708,9 @@ class Wiring:
     Parameters
     ----------
     box : ipywidgets.Box
-        With its `controls`.
+        With its controls.
     data : dict
-        From `data_sets`.
+        From data_sets.
 
     Examples
     --------
@@ -864,7 +864,7 @@ def covariance_explorer(covariance_type="full"):
     Returns
     -------
     ipywidgets.VBox
-        With its widgets by name in `controls`, and the logic in `bells`.
+        With its widgets by name in controls, and the logic in bells.
 
     Examples
     --------
@@ -983,7 +983,7 @@ def choice_explorer(search):
     Returns
     -------
     ipywidgets.VBox
-        With its widgets by name in `controls`, and the logic in `choices`.
+        With its widgets by name in controls, and the logic in choices.
 
     Examples
     --------
@@ -1016,7 +1016,7 @@ class FitJob(threading.Thread):
     watch : callable, optional
         `watch(job)` is called from the fit's thread, ten times a second at most, and at the end.
     **options
-        Of `GaussianMixture`.
+        Of GaussianMixture.
 
     Attributes
     ----------
@@ -1177,7 +1177,7 @@ class FitPanel:
     Parameters
     ----------
     box : ipywidgets.Box
-        With its `controls`.
+        With its controls.
 
     Examples
     --------
@@ -1246,7 +1246,7 @@ def fit_panel(data=None):
     Returns
     -------
     ipywidgets.VBox
-        With its widgets by name in `controls`. After a fit `job` is the `FitJob`, with `labels` and `model`.
+        With its widgets by name in controls. After a fit job is the FitJob, with labels and model.
 
     Examples
     --------

@@ -130,7 +130,10 @@ Yes.
 
 # kind of finding: the cells of a page, each with what is to be found in it
 DEFECTS = {
-    "site": [(code("#| export\ndef f(): pass\nraise_it()"), "raise_it")],
+    "site": [
+        (code("#| export\ndef f(): pass\nraise_it()"), "raise_it"),
+        (code("#| echo: false\n#| fig-alt: A picture: two clumps\ndraw()"), "#| fig-alt: A picture"),
+    ],
     "links": [
         ("[x](nowhere.ipynb)", "nowhere.ipynb"),
         ("[x](good.ipynb#nowhere)", "no such anchor on the site"),
@@ -174,6 +177,8 @@ DEFECTS = {
     ],
     "equations": [("So $\\frac{a}{$ it is", "LaTeX"), ("$$x^2^3$$", "LaTeX")],
     "markup": [
+        (code("f", **shown(text_markdown="```python\ndef f(\n    x, # From [`y`](https://site.io/y.html#y).\n)\n```")), "](https"),
+        (code("f", **shown(text_markdown="| [[`y`](https://site.io/y.html#y)](good.ipynb) |\n|---|\n| 1 |")), "](https"),
         ("It costs $5.", "$5."),
         ("So **bold it is.", "**bold"),
         ("So *slanted it is.", "*slanted"),
