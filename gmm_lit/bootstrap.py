@@ -146,7 +146,7 @@ class RatioTest:
         ax.axvline(self.statistic, color="#D55E00", lw=2, label="of the rows")
         ax.set(xlabel="likelihood-ratio statistic T", ylabel="replicates",
                title=f"{self.n_components} against {self.n_components + 1}: p = {self.p_value:.3g}")
-        ax.margins(y=0.25)                                    # room for the legend
+        ax.margins(y=0.5)                                     # room for the legend
         ax.legend(fontsize=8)
         return ax
 
@@ -204,7 +204,7 @@ class RatioTests:
     def plot(self):
         """A histogram for each test; returns the matplotlib Figure."""
         from matplotlib import pyplot
-        fig, axes = pyplot.subplots(1, len(self.tests), figsize=(4 * len(self.tests), 3.2), squeeze=False, layout="constrained")
+        fig, axes = pyplot.subplots(1, len(self.tests), figsize=(3 * len(self.tests), 3.2), squeeze=False, layout="constrained")
         for ax, test in zip(axes.flat, self.tests): test.plot(ax)
         return fig
 

@@ -380,7 +380,7 @@ def svg_trace(values, now=None, width=220, height=340, places=None):
     shown = finite[1:] if len(finite) > 3 else finite                    # a bad start would press the rest flat
     low, high = (shown.min(), shown.max()) if len(shown) else (0.0, 1.0)
     room = 0.08 * (high - low) or 1e-3 * max(abs(high), 1)
-    view = View(np.array([0.5, low - room]), np.array([max(len(values), 8) + 0.5, high + room]), width, height, left=58)
+    view = View(np.array([0.5, low - room]), np.array([1.05 * max(len(values), 8), high + room]), width, height, left=58)
     pixels = view.place(np.column_stack([np.arange(1, len(values) + 1), values])) if len(values) else np.empty((0, 2))
     if places is not None: places.extend(np.nan_to_num(pixels.round(1), neginf=0, posinf=0).tolist())
     places = pixels[np.isfinite(values)]
