@@ -2,11 +2,17 @@
 
 import importlib.util
 import json
+import os
 import re
+import shutil
+import subprocess
+import sys
 from pathlib import Path
+from urllib.parse import unquote, urljoin
 
 import pytest
 import yaml
+from bs4 import BeautifulSoup
 from nbdev.doclinks import _nbpath2html
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -87,3 +93,29 @@ def test_workflows_call_what_the_makefile_has(path):
     steps = [step.get("run", "") for job in yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"].values() for step in job["steps"]]
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.M)
     for target in re.findall(r"make ([\w-]+)", "\n".join(steps)): assert target in targets
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("quarto"), reason="Quarto is not installed")
+def test_quarto_makes_every_page_without_a_warning(website, tmp_path):
+    """And every link of the site leads to a page and to a place on it."""
+    root = tmp_path / "site"
+    left_out = shutil.ignore_patterns(".venv", ".git", "_docs", "_proc", "__pycache__", ".ipynb_checkpoints", "*.egg-info")
+    shutil.copytree(ROOT, root, symlinks=True, ignore=left_out)
+    (root / "README.md").touch()                              # newer than nbs/index.ipynb: nbdev leaves it alone
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(["nbdev_docs"], cwd=root, env=os.environ | {"PATH": path}, capture_output=True, text=True, encoding="utf-8")
+    said = done.stdout + done.stderr
+    assert done.returncode == 0 and not re.search(r"\b(WARN\w*|ERROR)\b", said, flags=re.IGNORECASE), said[-2000:]
+
+    made = {page.relative_to(root / "_docs").as_posix(): BeautifulSoup(page.read_text(encoding="utf-8"), "html.parser")
+            for page in (root / "_docs").rglob("*.html")}
+    assert {f"{website.page_name(page)}.html" for page in PAGES} <= set(made)
+    places = {name: {tag["id"] for tag in page.find_all(id=True)} for name, page in made.items()}
+    home = "https://gmm-lit.github.io/gmm_lit/"
+    for name, page in made.items():
+        for link in page.find_all("a", href=True):
+            target, _, place = urljoin(home + name, link["href"]).partition("#")
+            if target.startswith(home):
+                there = unquote(target.removeprefix(home)) or "index.html"
+                assert (root / "_docs" / there).is_file() and (not place or unquote(place) in places.get(there, ())), (name, link["href"])
