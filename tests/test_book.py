@@ -1,5 +1,6 @@
 """The book holds together: equations are numbered in order, chapters end with exercises. (tests/test_pages.py follows every link.)"""
 
+import ast
 import json
 import re
 from pathlib import Path
@@ -38,3 +39,11 @@ def test_shape_of_a_chapter(path):
 
 def test_one_table_of_symbols():
     assert sum("| symbol | in code |" in cell for path in CHAPTERS for cell in cells(path, "markdown")) == 1
+
+
+@pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
+def test_the_site_shows_the_code(path):
+    """It shows that of cells with `#| exports`, and hides those with `#| export`: for imports."""
+    for source in cells(path, "code"):
+        if re.search(r"^#\| export$", source, flags=re.MULTILINE):
+            assert all(isinstance(line, (ast.Import, ast.ImportFrom)) for line in ast.parse(source).body), source[:200]
