@@ -59,7 +59,7 @@ def statistic(X, small, large, n_init, init_params, seed):
         fits.append(model)
     return 2 * float(fits[1].score_samples(X).sum() - fits[0].score_samples(X).sum()), *fits
 
-
+# %% ../nbs/08b_bootstrap.ipynb #ead0d725b
 def replicate(common, seeds, n_jobs=None):
     """One draw of the statistic under the smaller model: step 2.
 

@@ -46,7 +46,7 @@ def fingerprint(array):
     for block in blocks: digest.update(np.ascontiguousarray(block, array.dtype))
     return digest.hexdigest()
 
-
+# %% ../nbs/12b_checkpoint.ipynb #246bd363b
 WITHOUT_EFFECT = {"n_jobs", "verbose", "verbose_interval", "callback", "warm_start"}
 
 
@@ -83,7 +83,7 @@ def identity(model, rows, rng):
         who[name] = {"digest": hashlib.sha256("".join(parts).encode()).hexdigest()}
     return who
 
-
+# %% ../nbs/12b_checkpoint.ipynb #246bd363c
 def differences(there, here):
     """In words, what differs between two identities.
 
@@ -135,7 +135,7 @@ class Progress(NamedTuple):
     notes: dict
     generator: np.random.Generator
 
-
+# %% ../nbs/12b_checkpoint.ipynb #bfb0fb59b
 def describe_progress(progress):
     """Progress as facts in words of JSON, and arrays.
 

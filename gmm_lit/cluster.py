@@ -37,7 +37,7 @@ def added(parts):
     for part in parts[1:]: total = tuple(a + b for a, b in zip(total, part))
     return total
 
-
+# %% ../nbs/13c_cluster.ipynb #1c000007b
 def tree_sum(tasks, fan_in=8):
     """One `dask.delayed` task that adds the tuples of many, `fan_in` at a time; equation (13.8).
 
@@ -187,7 +187,7 @@ def _judged(part, shared):
     if len(bad): answer[bad] = -1 if answer.dtype.kind == "i" else np.nan
     return answer
 
-
+# %% ../nbs/13c_cluster.ipynb #1c00000ab
 def read_dask(X):
     """The source that a Dask array or data frame is, or None.
 
@@ -234,7 +234,7 @@ class Lowest:
     def __add__(self, other):
         return Lowest(np.append(self.keys, other.keys), np.concatenate([self.rows, other.rows]), self.size)
 
-
+# %% ../nbs/13c_cluster.ipynb #1c00000fb
 def far_rows(rows, centers, size, seed):
     """Rows chosen in proportion to their squared distance from the nearest centre; equation (13.9).
 
@@ -316,7 +316,7 @@ def kmeans_parallel(rows, n_components, rng):
         centers = means
     return centers
 
-
+# %% ../nbs/13c_cluster.ipynb #1c000012b
 def nearest_counts(rows, centers):
     """How many rows (or how much weight) are nearest to each centre.
 
@@ -343,7 +343,7 @@ def nearest_counts(rows, centers):
 
     return visit(rows.X, kernel, consume, None, rows.spaces)[0]
 
-
+# %% ../nbs/13c_cluster.ipynb #1c000012c
 def start_near(rows, centers, structure, reg_covar=0.0):
     """An M step that gives each row to the nearest of some centres, in one pass.
 

@@ -70,7 +70,7 @@ def to_number(cell, decimal="."):
     value = float(cell.replace(decimal, "."))
     return value if math.isfinite(value) else math.nan
 
-
+# %% ../nbs/15_command_line.ipynb #4e0d9ddbb
 def is_number(cell, decimal="."):
     """Whether a cell holds a number or is missing, and so is no text.
 
@@ -93,7 +93,7 @@ def is_number(cell, decimal="."):
     except ValueError: return False
     return True
 
-
+# %% ../nbs/15_command_line.ipynb #4e0d9ddbc
 def to_numbers(cells, decimal="."):
     """The numbers in the cells of a column.
 
@@ -152,7 +152,7 @@ def split_rows(lines, separator, strict=False):
     if separator == " ": lines = (line.replace("\t", " ").strip() for line in lines)
     return csv.reader(lines, delimiter=separator, skipinitialspace=True, strict=strict)
 
-
+# %% ../nbs/15_command_line.ipynb #5cdbc2a3b
 def numbered_rows(reader, skipped=0):
     """Pairs of a line number (from 1) and its cells, without blank lines.
 
@@ -207,7 +207,7 @@ class Layout(NamedTuple):
     decimal: str
     width: int
 
-
+# %% ../nbs/15_command_line.ipynb #ebcb51efb
 def score_layout(lines, separator, decimal):
     """How well a separator and a decimal mark explain some lines; equation (15.1).
 
@@ -236,7 +236,7 @@ def score_layout(lines, separator, decimal):
     if decimal == "," and width == 1: score = 0               # "1,5" alone is two columns
     return (score, order if width > 1 else 0), Layout(separator, decimal, width)
 
-
+# %% ../nbs/15_command_line.ipynb #ebcb51efc
 def guess_layout(lines, separators=tuple(SEPARATORS)):
     """The layout that explains some lines best; of equals, the first.
 
@@ -309,7 +309,7 @@ def readable(text):
 
 def _count(n, noun): return f"{n} {noun}{'s' * (n != 1)}"
 
-
+# %% ../nbs/15_command_line.ipynb #3c6a40e8b
 def column_names(rows, layout, comment=""):
     """Names of the columns, and whether the first row holds them.
 
@@ -389,7 +389,7 @@ def open_text(path):
     encoding, errors = ("utf-16", "replace") if wide else ("utf-8-sig", "surrogateescape")
     return io.TextIOWrapper(raw, encoding=encoding, errors=errors, newline="")
 
-
+# %% ../nbs/15_command_line.ipynb #a22afec1b
 def skip_preamble(lines):
     """Leave out blank lines, comments and Excel's `sep=` at the top of a file.
 
@@ -451,7 +451,7 @@ class Table(NamedTuple):
     lines: np.ndarray
     notes: list = []
 
-
+# %% ../nbs/15_command_line.ipynb #7d47463db
 def collect(rows, names, decimal="."):
     """Columns of numbers from the rows of a file.
 
@@ -525,7 +525,7 @@ def read_table(path):
     """
     with open_text(path) as file, naming(path): return _read_lines(file)
 
-
+# %% ../nbs/15_command_line.ipynb #aafdc3a0b
 @contextmanager
 def naming(path):
     """Put the name of a file in front of the messages of errors.
@@ -597,7 +597,7 @@ class Data(NamedTuple):
     left_out: dict
     notes: list
 
-
+# %% ../nbs/15_command_line.ipynb #c4130ec9b
 def why_not(column):
     """Why a column is no measurement, or "" if it may be one.
 
@@ -622,7 +622,7 @@ def why_not(column):
     if np.abs(there).max() > 1e100: return "numbers beyond 1e100"
     return ""
 
-
+# %% ../nbs/15_command_line.ipynb #c4130ec9c
 def counts_rows(column):
     """Whether a column is 0, 1, 2, ... or 1, 2, 3, ...
 
@@ -732,7 +732,7 @@ def parse_sizes(text):
         sizes.update(range(first, last + 1))
     return sorted(sizes)
 
-
+# %% ../nbs/15_command_line.ipynb #7a76bfe4b
 def parse_names(known):
     """A parser of names with commas between them, each of them known, or "all".
 
@@ -838,7 +838,7 @@ def reasons(results, best, criterion="bic"):
                     "their price.")
     return [sentence for sentence in said if sentence]
 
-
+# %% ../nbs/15_command_line.ipynb #48fc11fdb
 def promise(covariance_type):
     """What a structure promises, in half a sentence; from its documentation.
 
@@ -970,7 +970,7 @@ def describe(source, data, search, components=()):
         "reasons": reasons(search.results_, best, search.criterion),
         "cautions": cautions(search, data.X, components), "picture": None, "labels": None})
 
-
+# %% ../nbs/15_command_line.ipynb #9bf9221bb
 def plain(value):
     """A value made of what JSON knows: NaN and infinity become None.
 
@@ -1189,7 +1189,7 @@ def draw(path, X, model, names, title):
         figure.savefig(image, format=Path(path).suffix[1:].lower())
     with whole_file(path) as file: file.write(image.getvalue())
 
-
+# %% ../nbs/15_command_line.ipynb #9269aaf5b
 def check_outputs(source, picture, labels):
     """Check before any work that the files to be written can be.
 
@@ -1249,7 +1249,7 @@ def _whole(text):
 
 def _names(text): return next(csv.reader([text], skipinitialspace=True), [])
 
-
+# %% ../nbs/15_command_line.ipynb #3d614f66b
 def make_parser():
     """The options of `python -m gmm_lit`: an argparse parser.
 
@@ -1303,7 +1303,7 @@ def demo_data():
     n, names = len(faithful.data), list(faithful.feature_names)
     return Data(faithful.data, names, np.ones(n, bool), np.arange(2, n + 2), {}, [])
 
-
+# %% ../nbs/15_command_line.ipynb #runopt15pyb
 def run(options):
     """Do what the options ask; the report as text.
 

@@ -37,7 +37,7 @@ def to_vector(params, structure):
     with np.errstate(divide="ignore"): diagonal[...], logs = np.log(diagonal), np.log(params.weights)
     return np.concatenate([logs, params.means.ravel(), U.ravel()])
 
-
+# %% ../nbs/09_convergence.ipynb #7060e040b
 def from_vector(vector, structure, shape):
     """The inverse of `to_vector`: every finite vector is a mixture.
 

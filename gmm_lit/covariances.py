@@ -114,7 +114,7 @@ class Full(Structure):
     """
     names, form, shared = ("full", "VVV"), FullForm, False
 
-
+# %% ../nbs/03_covariances.ipynb #01bd161bb
 class Tied(Structure):
     """All components share one covariance matrix; equation (3.5).
 
@@ -125,7 +125,7 @@ class Tied(Structure):
     """
     names, form, shared = ("tied", "EEE"), FullForm, True
 
-
+# %% ../nbs/03_covariances.ipynb #01bd161bc
 class Diag(Structure):
     """Each component has a variance for each feature; equation (3.6), left.
 
@@ -136,7 +136,7 @@ class Diag(Structure):
     """
     names, form, shared = ("diag", "VVI"), DiagForm, False
 
-
+# %% ../nbs/03_covariances.ipynb #01bd161bd
 class EEI(Structure):
     """All components share one variance for each feature; (3.5) and (3.6), left.
 
@@ -147,7 +147,7 @@ class EEI(Structure):
     """
     names, form, shared = ("EEI",), DiagForm, True
 
-
+# %% ../nbs/03_covariances.ipynb #01bd161be
 class Spherical(Structure):
     """Each component has one variance; equation (3.6), right.
 
@@ -158,7 +158,7 @@ class Spherical(Structure):
     """
     names, form, shared = ("spherical", "VII"), SphericalForm, False
 
-
+# %% ../nbs/03_covariances.ipynb #01bd161bf
 class EqualSpheres(Structure):
     """All components share one variance; (3.5) and (3.6), right.
 
@@ -186,7 +186,7 @@ class Constrained(Structure):
         N = np.maximum(params.weights, 10 * EPS)
         return cls.complete(params.weights, params.means, (params.covariances.T * N).T, N, params)
 
-
+# %% ../nbs/03_covariances.ipynb #4b362f3db
 def volume(precisions_cholesky, form, d):
     """The volumes `|covariance| ** (1 / d)` from factors of precisions; see (3.1).
 
@@ -225,7 +225,7 @@ class EqualVolume(Constrained):
         volumes = volume(cls.form.factor(alone), cls.form, alone.shape[-1])
         with np.errstate(over="ignore"): return (alone.T * (N @ volumes / N.sum() / volumes)).T      # inf is refused
 
-
+# %% ../nbs/03_covariances.ipynb #9a8c1187b
 class EVI(EqualVolume):
     """Bells along the features' axes, each with its own shape, all with the same volume; (3.8).
 
@@ -236,7 +236,7 @@ class EVI(EqualVolume):
     """
     names, form = ("EVI",), DiagForm
 
-
+# %% ../nbs/03_covariances.ipynb #9a8c1187c
 class EVV(EqualVolume):
     """Each component has its own shape and tilt, all have the same volume; equation (3.8).
 
@@ -264,7 +264,7 @@ class OwnAxes(Constrained):
         V = cls.rule(np.maximum(omega, 0), N, previous)
         return (L * V[:, None]) @ L.swapaxes(1, 2)
 
-
+# %% ../nbs/03_covariances.ipynb #2c09bfcdb
 class EEV(OwnAxes):
     """Each component has its own tilt, all have the same volume and shape; equation (3.10).
 
@@ -301,7 +301,7 @@ def register(*structures):
         STRUCTURES[structure.names[0]] = structure
         _BY_NAME.update(dict.fromkeys(structure.names, structure))
 
-
+# %% ../nbs/03_covariances.ipynb #c25ba457b
 def get_structure(covariance_type, n_features=None):
     """The structure class of a name.
 

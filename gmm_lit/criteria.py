@@ -183,7 +183,7 @@ def clc(log_likelihood, entropy):
     """
     return -2 * log_likelihood + 2 * entropy
 
-
+# %% ../nbs/05_criteria.ipynb #36f2923bb
 def nec(log_likelihood, entropy, log_likelihood_of_one, n_components):
     """The normalised entropy criterion; equation (5.12). Smaller is better.
 
@@ -250,7 +250,7 @@ class FitSummary(NamedTuple):
     n_components: int
     log_likelihood_of_one: float
 
-
+# %% ../nbs/05_criteria.ipynb #2f4f9da3b
 def summarize(X, params, structure, n_jobs=None, sample_weight=None):
     """Gather what criteria ask.
 

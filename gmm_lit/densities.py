@@ -287,7 +287,7 @@ class DiagMatrix:
     def expand(M, d): return M[..., None] * np.eye(d)
     def shape(d): return (d,)
 
-
+# %% ../nbs/01_densities.ipynb #13a308a4b
 class SphericalMatrix(DiagMatrix):
     """Multiples of the identity stored as one number each, (K,).
 
@@ -383,7 +383,7 @@ class DiagForm(DiagMatrix):
     def coefficients(A): return -A / 2
     def moments(Z, r): return r @ (Z * Z)
 
-
+# %% ../nbs/01_densities.ipynb #184e456cb
 class SphericalForm(SphericalMatrix):
     """`T(x) = [1, x, sum of x_i^2]`, for multiples of the identity.
 

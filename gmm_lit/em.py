@@ -145,7 +145,7 @@ def scatter(stats):
     counts = stats.counts.reshape(-1, *[1] * (squares.ndim - 1))
     return squares - counts * stats.form.outer(stats.offsets)
 
-
+# %% ../nbs/02_em.ipynb #3a2a7d09b
 def pooled_scatter(stats):
     """The scatter about the components' means, summed over components.
 
@@ -214,7 +214,7 @@ class Run(NamedTuple):
     log_likelihoods: list
     converged: bool
 
-
+# %% ../nbs/02_em.ipynb #082ccccfb
 def em(step, params, tol=1e-3, max_iter=100, report=None, previous=-np.inf):
     """Iterate `step` until the mean log-likelihood changes by less than `tol`.
 

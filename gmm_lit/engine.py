@@ -134,7 +134,7 @@ def stride(n_rows):
     """
     return 1 << ((n_rows - 1) // 1000).bit_length()
 
-
+# %% ../nbs/02b_engine.ipynb #0d2fa72cb
 class Rows:
     """The rows to fit, their weights, and the centre that they are measured from.
 
@@ -210,7 +210,7 @@ class _Blas:
     """The BLAS libraries, and how many fits hold them to one thread at this moment."""
     lock, users, controller, limiter = threading.Lock(), 0, None, None
 
-
+# %% ../nbs/02b_engine.ipynb #61b3c5dab
 @contextmanager
 def one_blas_thread():
     """BLAS computes in the calling thread only, until the last of concurrent users leaves.
@@ -251,7 +251,7 @@ def cores():
     """
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
 
-
+# %% ../nbs/02b_engine.ipynb #6465b9c4b
 def chunk_size(n_rows, size):
     """Rows in a chunk: so many blocks of `size` that there are at most 32 chunks.
 
@@ -272,7 +272,7 @@ def chunk_size(n_rows, size):
     """
     return size * -(-n_rows // (32 * size))
 
-
+# %% ../nbs/02b_engine.ipynb #6465b9c4c
 def add_up(work, n_rows, size, n_jobs=None):
     """Sum `work(start, stop)` over chunks of rows, in threads, always in the same order.
 
@@ -552,7 +552,7 @@ def largest_loss(dtype):
     """
     return 1e-3 * EPS / float(np.finfo(np.float32).eps) if dtype == np.float32 else 1e-9
 
-
+# %% ../nbs/02b_engine.ipynb #19c0cd05b
 def summing_kernel(center, form, n_components, shared=False):
     """A kernel that sums about one centre and does not judge.
 
@@ -577,7 +577,7 @@ def summing_kernel(center, form, n_components, shared=False):
     if form.size(len(center)) <= WIDEST: return ProductKernel(center, form, n_components, shared)
     return CenteredKernel(np.tile(center, (n_components, 1)), form)
 
-
+# %% ../nbs/02b_engine.ipynb #19c0cd05c
 def choose_kernel(params, center, form, shared=False, dtype=float):
     """The product kernel, unless it would lose digits (1.11) or `T` would be very long.
 
@@ -653,7 +653,7 @@ def visit(X, kernel, consume, n_jobs=None, spaces=None):
     if len(X) * kernel.shape[0] * kernel.shape[1] < ONE_THREAD: return work(0, len(X))
     return add_up(work, len(X), size, n_jobs)
 
-
+# %% ../nbs/02b_engine.ipynb #aa0d63c6b
 def in_blocks(kernel, consume, n_rows, spaces=None):
     """The rows of a block, and a function that goes through blocks with a workspace that is idle.
 
@@ -839,7 +839,7 @@ def em_step(rows, params, structure, reg_covar=0.0, n_jobs=None):
     new = m_step(stats, structure, reg_covar, again, kernel.dtype, previous=params)
     return new, stats.log_likelihood / rows.weight_sum
 
-
+# %% ../nbs/02b_engine.ipynb #240975ecb
 def start_from(rows, resp, structure, n_components, reg_covar=0.0, n_jobs=None):
     """An M step from given responsibilities.
 
@@ -909,7 +909,7 @@ def keep_in(out, n_rows, answers):
         start += len(answer)
     return out
 
-
+# %% ../nbs/02b_engine.ipynb #75ae8f48b
 def judge(X, params, structure):
     """The kernel that judges rows of which nothing is known: it measures from the heaviest component's mean.
 
@@ -934,7 +934,7 @@ def judge(X, params, structure):
     center = as_precise(params.means[params.weights.argmax()], X)
     return choose_kernel(params, center, structure.form, structure.shared, X.dtype)
 
-
+# %% ../nbs/02b_engine.ipynb #75ae8f48c
 def for_each_row(X, params, structure, out, answer, n_jobs=None):
     """Fill `out` with an answer for each row, block by block.
 
@@ -1025,7 +1025,7 @@ def score_rows(X, params, structure, n_jobs=None):
     answer = lambda joint, common: softmax(joint) + common()
     return for_each_row(X, params, structure, np.empty(len(X)), answer, n_jobs)
 
-
+# %% ../nbs/02b_engine.ipynb #221dc24cb
 def mean_log_density(X, params, structure, n_jobs=None, sample_weight=None):
     """The (weighted) mean of the rows' log-densities, with no array of all of them.
 
@@ -1057,7 +1057,7 @@ def mean_log_density(X, params, structure, n_jobs=None, sample_weight=None):
 
     return visit(X, kernel, consume, n_jobs)[0] / float(len(X) if sample_weight is None else sample_weight.sum())
 
-
+# %% ../nbs/02b_engine.ipynb #221dc24cc
 def responsibilities(X, params, structure, n_jobs=None):
     """The responsibilities (2.2), rows first.
 
@@ -1084,8 +1084,7 @@ def responsibilities(X, params, structure, n_jobs=None):
     def answer(joint, common): softmax(joint, floor=-np.inf); return joint.T
     return for_each_row(X, params, structure, np.empty((len(X), len(params.weights))), answer, n_jobs)
 
-
-
+# %% ../nbs/02b_engine.ipynb #221dc24cd
 def most_likely(X, params, structure, n_jobs=None):
     """The component with the largest responsibility, for each row.
 

@@ -67,7 +67,7 @@ def mean_variance(Z, weight):
     """
     return max((weight @ (Z * Z)).sum() / Z.size, np.finfo(float).tiny)
 
-
+# %% ../nbs/04b_hierarchical.ipynb #cc005fc8b
 class Ellipsoids:
     """The VVV criterion, each cluster with a small ball on loan; equation (4.9).
 

@@ -198,7 +198,7 @@ def chances(rows):
     weight = rows.sample_weight
     return None if weight is None or not weight.any() else weight / weight.sum()
 
-
+# %% ../nbs/04_initializers.ipynb #dae2c223b
 def lloyd(rows, centers, rng, n_jobs=None, tol=1e-4, max_iter=300):
     """k-means from given centres (Lloyd's algorithm).
 
@@ -269,7 +269,7 @@ def thin_out(rows, n_components, rng):
     chosen = np.sort(rng.choice(n, size, replace=False, shuffle=False))
     return Rows(rows.X[chosen], None if rows.sample_weight is None else rows.sample_weight[chosen])
 
-
+# %% ../nbs/04_initializers.ipynb #6c2d8b11b
 def nearest(rows, centers, n_jobs=None):
     """The nearest centre of each row: labels (n,).
 
@@ -405,7 +405,7 @@ def move_centers(rows, centers, rng, n_jobs=None):
         else: failures += 1
     return centers
 
-
+# %% ../nbs/04_initializers.ipynb #a1c0aa08b
 def kmeans(rows, n_components, rng, n_jobs=None):
     """Centres by k-means; where the rows are many, on a sample of them, and with jumps.
 
@@ -479,7 +479,7 @@ def is_certain(init_params):
     if isinstance(init_params, str): return init_params in CERTAIN
     return not callable(init_params)
 
-
+# %% ../nbs/04_initializers.ipynb #a1c04e12b
 def check_init_params(init_params):
     """Raise ValueError unless `init_params` is a known name, a function, or looks like an array.
 

@@ -110,7 +110,7 @@ class EqualShape(Constrained):
     @classmethod
     def covariances(cls, W, N, previous=None): return equal_shape(W, N, cls.form, _volumes(previous, cls.form))
 
-
+# %% ../nbs/03b_iterative_structures.ipynb #3d9e9a11b
 class VEI(EqualShape):
     """Bells along the features' axes with the same shape, each with its own volume; (3.13).
 
@@ -121,7 +121,7 @@ class VEI(EqualShape):
     """
     names, form = ("VEI",), DiagForm
 
-
+# %% ../nbs/03b_iterative_structures.ipynb #3d9e9a11c
 class VEE(EqualShape):
     """All components have the same shape and tilt, each has its own volume; equation (3.13).
 
@@ -132,7 +132,7 @@ class VEE(EqualShape):
     """
     names, form = ("VEE",), FullForm
 
-
+# %% ../nbs/03b_iterative_structures.ipynb #3d9e9a11d
 class VEV(OwnAxes):
     """All components have the same shape, each has its own volume and tilt; (3.9) and (3.13).
 
@@ -167,7 +167,7 @@ def each_its_own(s, N):
     """
     return s / N[:, None]
 
-
+# %% ../nbs/03b_iterative_structures.ipynb #c9c0289eb
 def own_shapes(s, N):
     """Variances along common axes for EVE; equation (3.8).
 
@@ -190,7 +190,7 @@ def own_shapes(s, N):
     roots = np.exp(np.log(s).mean(-1, keepdims=True))
     return s * (roots.sum(-2, keepdims=True) / (N.sum() * roots))
 
-
+# %% ../nbs/03b_iterative_structures.ipynb #c9c0289ec
 class Along(NamedTuple):
     """What there is to see along some axes.
 
@@ -218,7 +218,7 @@ class Along(NamedTuple):
     v: np.ndarray
     height: float
 
-
+# %% ../nbs/03b_iterative_structures.ipynb #c9c0289ed
 def along(D, W, N, rule):
     """Look along axes, one choice of them or many, at scatters.
 
@@ -281,7 +281,7 @@ def slopes(at, n):
     h = H[..., i, j] + H[..., j, i] - diagonal[..., i] - diagonal[..., j]
     return 2 * (E[..., i, j] - E[..., j, i]), 2 * np.maximum(h, 1e-9 * n)
 
-
+# %% ../nbs/03b_iterative_structures.ipynb #95f0f6bbb
 def turn(D, angles):
     """Axes, turned by an angle (to second order) for each pair of them.
 
@@ -415,7 +415,7 @@ def first_axes(W, N, rule):
         pace = np.where(better, 1.0, pace / 4)
     return at.D[at.height.argmin()]
 
-
+# %% ../nbs/03b_iterative_structures.ipynb #462ee4bfb
 def axes_of(covariances):
     """The axes that covariances share.
 
@@ -453,7 +453,7 @@ class CommonAxes(Constrained):
         at = find_axes(D, W, N, cls.rule)
         return (at.D * at.v[:, None]) @ at.D.T
 
-
+# %% ../nbs/03b_iterative_structures.ipynb #common03pyb
 class EVE(CommonAxes):
     """Each component has its own shape, all have the same axes and volume; (3.15) and (3.8).
 
@@ -464,7 +464,7 @@ class EVE(CommonAxes):
     """
     names, rule = ("EVE",), staticmethod(own_shapes)
 
-
+# %% ../nbs/03b_iterative_structures.ipynb #common03pyc
 class VVE(CommonAxes):
     """Each component has its own shape and volume, all have the same axes; (3.15) and (3.6).
 

@@ -62,7 +62,7 @@ def is_covariance(C):
     R = C / np.sqrt(variances) / np.sqrt(variances)[:, None]
     return np.allclose(R, R.T) and np.linalg.eigvalsh(R)[0] > 0
 
-
+# %% ../nbs/14_legacy.ipynb #1fc320a0b
 class DiagLayout:
     """`covars_` as (K, d). Layouts are never instantiated; `shape` is what an error says.
 
@@ -81,7 +81,7 @@ class DiagLayout:
     def matrices(covars, K): return [np.diag(cov) for cov in covars]
     def root_times(covar, Z): return np.sqrt(covar)[:, None] * Z
 
-
+# %% ../nbs/14_legacy.ipynb #1fc320a0c
 class SphericalLayout(DiagLayout):
     """`covars_` as (K, d) with equal columns; (K,) and (K, 1) are spread over the features.
 
@@ -122,7 +122,7 @@ class FullLayout:
         exact = np.allclose(root @ root / units / units[:, None], covar / units / units[:, None])
         return (root if exact else np.linalg.cholesky(covar)) @ Z
 
-
+# %% ../nbs/14_legacy.ipynb #f28aec59b
 class TiedLayout(FullLayout):
     """`covars_` as (d, d).
 
@@ -141,7 +141,7 @@ class TiedLayout(FullLayout):
 
 LAYOUTS = {"spherical": SphericalLayout, "tied": TiedLayout, "diag": DiagLayout, "full": FullLayout}
 
-
+# %% ../nbs/14_legacy.ipynb #f28aec59c
 def get_layout(covariance_type):
     """The layout of a name.
 
@@ -303,7 +303,7 @@ def check_count(value, name, least):
     if not least <= value < 2 ** 48:
         raise ValueError(f"{name} must be an integer of at least {least} that memory can hold, but it is {value}.")
 
-
+# %% ../nbs/14_legacy.ipynb #110f9997b
 def distribute_covar_matrix_to_match_covariance_type(tied_cv, covariance_type, n_components):
     """One covariance matrix, handed to every component in the shape of `covariance_type`.
 
@@ -581,7 +581,7 @@ def check_legacy_options(model):
             raise ValueError(f"{name} must be made of the letters 'w', 'm' and 'c', but it is {value!r}.")
     get_layout(model.covariance_type)
 
-
+# %% ../nbs/14_legacy.ipynb #c318b60bb
 def class_means(X, y):
     """The mean of the rows of each class.
 
@@ -615,7 +615,7 @@ def class_means(X, y):
     except TypeError: raise TypeError("y must hold labels that can be sorted.") from None
     return np.array([X[y == label].mean(0) for label in classes])
 
-
+# %% ../nbs/14_legacy.ipynb #c318b60bc
 def largest_first(rows, centers):
     """Centres in the order of how many rows are nearest to each, the most first.
 

@@ -54,7 +54,7 @@ def check_jobs(n_jobs):
     if n_jobs is not None and not (whole and (n_jobs == -1 or n_jobs >= 1)):
         raise ValueError(f"n_jobs must be None, -1 or a positive integer, but it is {n_jobs!r}.")
 
-
+# %% ../nbs/07_mixture.ipynb #a2947d8cb
 def check_options(model):
     """Check the options of a mixture.
 
@@ -179,7 +179,7 @@ def make_start(rows, model, given, rng, structure, kept=None):
         resp = initialize(init_params, rows, K, rng, n_jobs, structure=structure, reg_covar=model.reg_covar)
     return start_from(rows, resp, structure, K, model.reg_covar, n_jobs)._replace(**given)
 
-
+# %% ../nbs/07_mixture.ipynb #72fcb825b
 def rows_of_start(init_params, kept):
     """The part of labels or responsibilities that belongs to rows which are kept.
 
@@ -251,7 +251,7 @@ class Holding:
         """The nearest parameters that keep the structure's promise, and this one."""
         return self.structure.constrain(params)._replace(**self.held)
 
-
+# %% ../nbs/07_mixture.ipynb #ad952268b
 def check_update(update):
     """Raise ValueError or TypeError unless `update` is one to three different letters of "wmc".
 
@@ -294,7 +294,7 @@ def somebody_watches():
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
     return sys.stderr.isatty() or bool(getattr(getattr(shell, "kernel", None), "_allow_stdin", False))
 
-
+# %% ../nbs/07_mixture.ipynb #ba10c0deb
 def progress_bar(total, unit, verbose=None, delay=1):
     """A `tqdm` bar.
 
@@ -422,7 +422,7 @@ class FitState(NamedTuple):
     change: float
     params: Parameters
 
-
+# %% ../nbs/07_mixture.ipynb #c771ba2ab
 class Watcher:
     """Follows the runs of a fit: reports, calls back, and remembers the last whole iteration.
 
@@ -510,7 +510,7 @@ def rows_that_count(X, weight):
     kept = weight > 0
     return X[kept], weight[kept], kept
 
-
+# %% ../nbs/07_mixture.ipynb #cbb7e3bcb
 def mean_score(X, params, structure, n_jobs=None, sample_weight=None):
     """The mean log-density of rows.
 
@@ -556,7 +556,7 @@ class Collapsed(NamedTuple):
     weight: float
     smallest_eigenvalue: float
 
-
+# %% ../nbs/07_mixture.ipynb #83b10735b
 class Mixture(Estimator):
     """What can be asked of a mixture that has `weights_`, `means_` and `precisions_cholesky_`.
 
@@ -866,7 +866,7 @@ def _better(best, run):
     if best is None or run is None: return best or run
     return run if run.log_likelihoods[-1:] > best.log_likelihoods[-1:] else best
 
-
+# %% ../nbs/07_mixture.ipynb #51c64044b
 def check_trace(run):
     """The run; ValueError if its likelihood was too small for a number.
 
@@ -918,7 +918,7 @@ def check_continuation(model, n_features):
             raise ValueError(f"warm_start goes on from the last fit, so {name} must be {old!r} as it was, "
                              f"but it is {new!r}. Set warm_start=False to start anew.")
 
-
+# %% ../nbs/07_mixture.ipynb #698e1eabb
 def as_single(fitted, form):
     """Parameters in float32; as they are, if one would become infinite or a variance zero in it.
 
@@ -941,7 +941,7 @@ def as_single(fitted, form):
     fits = all(np.isfinite(value).all() for value in single.values()) and all((value > 0).all() for value in positive)
     return single if fits else fitted
 
-
+# %% ../nbs/07_mixture.ipynb #698e1eabc
 class FittableMixture(JudgedMixture):
     """Fitting by EM, for a mixture that has the options of `GaussianMixture`.
 

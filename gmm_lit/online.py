@@ -325,7 +325,7 @@ def pairing(means_a, covariances_a, means_b, covariances_b):
     distance = quadratic / 8 + log_det(middle) / 2 - (log_det(covariances_a)[:, None] + log_det(covariances_b)) / 4
     return linear_sum_assignment(distance)[1]
 
-
+# %% ../nbs/13b_online.ipynb #1b00001cb
 def merge(a, b):
     """One mixture that has seen the rows of both.
 

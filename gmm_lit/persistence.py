@@ -110,7 +110,7 @@ def encode_array(array):
     np.lib.format.write_array(buffer, np.ascontiguousarray(array).reshape(array.shape), version=(1, 0), allow_pickle=False)
     return buffer.getvalue(), sorted(range(array.ndim), key=lambda axis: -abs(array.strides[axis]))
 
-
+# %% ../nbs/12_persistence.ipynb #9e71af0cb
 def decode_array(data, order):
     """The inverse of `encode_array`.
 
@@ -204,7 +204,7 @@ class FileFormatError(ValueError):
     True
     """
 
-
+# %% ../nbs/12_persistence.ipynb #1fe95248b
 LARGEST_FILE, LARGEST_HEADER, MOST_MEMBERS = 2 ** 31, 2 ** 26, 64
 
 
@@ -284,7 +284,7 @@ def parse_json(data):
 
     return json.loads(data.decode(), object_pairs_hook=once, parse_constant=refuse)
 
-
+# %% ../nbs/12_persistence.ipynb #97211d8fb
 def read_members(file, size):
     """The header and the arrays of a file.
 
@@ -363,7 +363,7 @@ def opened(path):
             text = str(reason).rstrip(".")                    # it may quote the file, which may be long
             raise FileFormatError(f"{os.fsdecode(path)} cannot be loaded: {text if len(text) <= 500 else text[:500] + ' ...'}.") from error
 
-
+# %% ../nbs/12_persistence.ipynb #d6a714b7b
 def read_file(file, kind):
     """What `encode_file` was given.
 
@@ -561,7 +561,7 @@ def check_parameters(params, covariance_type):
     if weights.min() < 0 or abs(weights.sum(dtype=float) - 1) > 1e-6: raise ValueError("weights_ must not be negative, and sum to one")
     check_factors(covariances, U, structure.form)
 
-
+# %% ../nbs/12_persistence.ipynb #af1ff50ab
 SLACK = {np.dtype(float): 1e-6, np.dtype(np.float32): 0.1}    # what rounding may do to an inverse that is nearly singular
 
 
@@ -588,7 +588,7 @@ def agree(matrices, others, form):
         size = form.outer(np.sqrt(form.diagonal(matrices.astype(float))))
         return bool(np.all(np.abs(others - matrices.astype(float)) < SLACK[matrices.dtype] * size))
 
-
+# %% ../nbs/12_persistence.ipynb #af1ff50ac
 def check_factors(covariances, U, form):
     """Raise ValueError unless covariances are positive definite, and `U` are the factors of their inverses.
 
@@ -723,7 +723,7 @@ def restore(facts, arrays):
     if arrays: raise ValueError(f"it holds more than a mixture: {reprlib.repr(sorted(arrays))}")
     return model
 
-
+# %% ../nbs/12_persistence.ipynb #bb133d32b
 def restore_fit(fitted, arrays):
     """The attributes of a fit, each of them checked; its arrays are taken out of `arrays`.
 
@@ -801,7 +801,7 @@ def save(model, path):
     restore(facts, arrays)                                    # what could not be loaded is not saved
     write_atomically(path, encode_file("mixture", facts, arrays))
 
-
+# %% ../nbs/12_persistence.ipynb #f29331a3b
 def load(path):
     """Load a mixture that `save` saved. No code in the file is run, and everything in it is checked.
 

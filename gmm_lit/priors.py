@@ -45,7 +45,7 @@ class Prior(NamedTuple):
     dof: float
     shrinkage: float = 0.01
 
-
+# %% ../nbs/03c_priors.ipynb #c1b48474b
 def default_prior(rows, n_components, structure):
     """The prior of Fraley and Raftery (2007): weak, and in the units of the data.
 
@@ -189,7 +189,7 @@ def with_prior(structure, prior, rows, n_components):
     check_prior(prior, len(rows.center))
     return WithPrior(structure, prior)
 
-
+# %% ../nbs/03c_priors.ipynb #b18dd0c0b
 def check_prior_option(prior):
     """Raise ValueError or TypeError unless `prior` is None, "default" or a `Prior`.
 
@@ -211,7 +211,7 @@ def check_prior_option(prior):
         raise (ValueError if isinstance(prior, str) else TypeError)(
             f"prior must be None, 'default' or a gmm_lit.priors.Prior, but it is {prior!r}.")
 
-
+# %% ../nbs/03c_priors.ipynb #b18dd0c0c
 def check_prior(prior, n_features):
     """Raise ValueError or TypeError unless a `Prior` is one for this number of features.
 

@@ -37,7 +37,7 @@ def as_source(X):
     if hasattr(X, "visit"): return X
     return next(filter(lambda source: source is not None, (read(X) for read in SOURCE_READERS)), None)
 
-
+# %% ../nbs/06b_protocol.ipynb #c5bdd1b7b
 def check_rows(X, n_features=None, least=1, name="X", model="GaussianMixture"):
     """The rows as a real, finite, two-dimensional array; not copied if they are one already.
 
@@ -177,7 +177,7 @@ def check_sample_weight(sample_weight, n_rows):
     if not weight.any(): raise ValueError("sample_weight must be positive for some row, but all weights are zero.")
     return weight
 
-
+# %% ../nbs/06b_protocol.ipynb #43c96ac0b
 def balance(weight):
     """Weights in a unit in which their mean is about one, for sums of which only ratios matter.
 
@@ -233,7 +233,7 @@ def feature_names(X):
                         "X.columns = X.columns.astype(str), or remove them.")
     return np.array(names, dtype=object) if kinds == ["str"] else None
 
-
+# %% ../nbs/06b_protocol.ipynb #b0240ab4b
 def check_names(model, X, stacklevel=4):
     """Raise ValueError if the features of `X` are not called as those of the fit were; warn if that cannot be known.
 
@@ -294,7 +294,7 @@ class AlsoTheirs:
 def _both(ours, theirs):
     return type(ours.__name__, (ours, theirs), {"ours": ours, "__module__": ours.__module__, "__doc__": ours.__doc__})
 
-
+# %% ../nbs/06b_protocol.ipynb #f7ca686fb
 class NotFittedError(AlsoTheirs, ValueError, AttributeError):
     """Raised when a mixture is asked before it was fitted.
 
@@ -306,7 +306,7 @@ class NotFittedError(AlsoTheirs, ValueError, AttributeError):
     This GaussianMixture instance is not fitted
     """
 
-
+# %% ../nbs/06b_protocol.ipynb #f7ca686fc
 class ConvergenceWarning(AlsoTheirs, UserWarning):
     """Warned when no run came to its end within `max_iter` iterations.
 

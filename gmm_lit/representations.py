@@ -31,7 +31,7 @@ class Bar(NamedTuple):
     share: float
     component: int = 0
 
-
+# %% ../nbs/10b_representations.ipynb #9f3c61e5b
 class Cell(NamedTuple):
     """A cell of a card: a text; "best", "faint" or ""; and what a pointer over it is told.
 
@@ -51,7 +51,7 @@ class Cell(NamedTuple):
     kind: str = ""
     title: str = ""
 
-
+# %% ../nbs/10b_representations.ipynb #9f3c61e5c
 class Card(NamedTuple):
     """What an object says of itself.
 
@@ -208,7 +208,7 @@ def theme_css(selector):
             f'[data-jp-theme-light="true"] {selector},[data-bs-theme="light"] {selector},.quarto-light {selector}{{{light}}}'
             f'[data-jp-theme-light="false"] {selector},[data-bs-theme="dark"] {selector},.quarto-dark {selector}{{{dark}}}')
 
-
+# %% ../nbs/10b_representations.ipynb #f64a9705b
 def hex_colors(n_components):
     """Colours of components as "#rrggbb", those of `component_colors`.
 
@@ -353,7 +353,7 @@ def parameter_rows(weights, means, covariances, names=None, most_components=20, 
     caption = "Features: mean ± standard deviation." + (f" Shown: {', '.join(left_out)}." if left_out else "")
     return ["component", "weight", *names[:most_features]], rows, caption
 
-
+# %% ../nbs/10b_representations.ipynb #c5d911f0b
 def plus_minus(mean, deviation):
     """A mean and a deviation as text, the mean to the deviation's third digit.
 

@@ -630,7 +630,7 @@ def _called(X):
 def _are_paths(X): return isinstance(X, (list, tuple)) and len(X) > 0 and all(isinstance(path, (str, Path)) for path in X)
 def _is_arrow(X): return type(X).__module__.partition(".")[0] == "pyarrow"
 
-
+# %% ../nbs/13_scale.ipynb #13000029b
 def read_source(X):
     """The source that `X` is or describes, or None if it is for somebody else to read.
 

@@ -152,7 +152,7 @@ def try_model(X, task, n_jobs=None, sample_weight=None):
             "n_lost": len(starts), "error": why}
     return row | {"n_starts": len(starts), "seconds": time.perf_counter() - begin}, best
 
-
+# %% ../nbs/08_selection.ipynb #c64e1b54b
 def try_weighted(data, task, n_jobs=None):
     """`try_model` for `data = rows, weights`.
 
@@ -382,7 +382,7 @@ def criterion_values(results, criterion):
     types = list(dict.fromkeys(row["covariance_type"] for row in results))
     return sizes, {name: [found.get((name, K), np.nan) for K in sizes] for name in types}
 
-
+# %% ../nbs/08_selection.ipynb #3bbb4cd9b
 def cells(results, criterion):
     """What a table shows: (structure, size) -> text, and "best", "collapsed", "failed" or "".
 
@@ -411,7 +411,7 @@ def cells(results, criterion):
         shown[row["covariance_type"], row["n_components"]] = text, kind
     return shown
 
-
+# %% ../nbs/08_selection.ipynb #3bbb4cd9c
 def describe_collapse(row):
     """A sentence on the collapsed components of a row.
 
@@ -472,7 +472,7 @@ def format_table(results, criterion="bic", across=7):
     if len(collapsed) > 3: lines.append(f"  and {len(collapsed) - 3} more")
     return "\n".join(lines)
 
-
+# %% ../nbs/08_selection.ipynb #fdc8f026b
 def format_html(results, criterion="bic", caption="", title="Models"):
     """The same table as HTML: structures down, sizes across, on a card of `gmm_lit.representations`.
 
@@ -710,7 +710,7 @@ class GaussianMixtureSearch(ModelChoice):
         return [(model.set_params(n_init=1), list_starts(inits, self.n_init, model.n_components, base))
                 for model, inits in tasks]
 
-
+# %% ../nbs/08_selection.ipynb #a8868b48b
 def list_starts(init_params, n_init, n_components, seed):
     """The starts of all models of one size: options that differ.
 

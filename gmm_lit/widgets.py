@@ -67,7 +67,7 @@ class View(NamedTuple):
         """Pixels of points (n, 2)."""
         return np.array([self.left, self.height - self.bottom]) + (np.asarray(points) - self.low) * self.scale
 
-
+# %% ../nbs/11_widgets.ipynb #86f37ab9b
 def view_of(X, **size):
     """The view that shows all rows, with some room.
 
@@ -118,7 +118,7 @@ def ellipse_numbers(view, mean, covariance, level=0.9):
     x, y = view.place(mean)
     return tuple(round(float(v), 1) for v in (x, y, *half[::-1], np.degrees(np.arctan2(L[1, 1], L[0, 1]))))
 
-
+# %% ../nbs/11_widgets.ipynb #2daaaa6fb
 def svg_ellipse(numbers, color, width=2.0, dashed=False):
     """An `ellipse` element.
 
@@ -177,7 +177,7 @@ def nice_ticks(low, high, count=5):
     ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
     return [(tick, f"{tick + 0.0:.6g}") for tick in ticks.round(12)]
 
-
+# %% ../nbs/11_widgets.ipynb #9a7c7dd4b
 def svg_axes(view, names, counts=(5, 5)):
     """Axes with names and about so many ticks, for a view.
 
@@ -231,7 +231,7 @@ def blended(resp):
     rgb = np.clip(np.rint(255 * (resp @ component_colors(resp.shape[1]))), 0, 255).astype(np.uint8)
     return [f"#{code:06x}" for code in (rgb.astype(np.int64) @ [65536, 256, 1]).tolist()]
 
-
+# %% ../nbs/11_widgets.ipynb #0423da2ab
 def svg_rows(view, X, colors=None):
     """A dot for each row, grey where no colours are given.
 
@@ -255,7 +255,7 @@ def svg_rows(view, X, colors=None):
     else: dots = [f'<circle cx="{x:.1f}" cy="{y:.1f}" fill="{c}"/>' for (x, y), c in zip(places.tolist(), colors)]
     return f'<g class="grey" fill-opacity="0.75">{"".join(dots).replace("/>", f""" r="{radius:.1f}"/>""")}</g>'
 
-
+# %% ../nbs/11_widgets.ipynb #0423da2ac
 def svg_components(view, means, covariances, weights, dashed=False):
     """An ellipse for each component, the heavier the wider, with its number at its mean.
 
@@ -285,7 +285,7 @@ def svg_components(view, means, covariances, weights, dashed=False):
         if not dashed: parts.append(f'<text class="halo" x="{numbers[0]}" y="{numbers[1] + 4:.1f}" text-anchor="middle">{k}</text>')
     return "".join(parts)
 
-
+# %% ../nbs/11_widgets.ipynb #0423da2ad
 def clipped(view, *parts):
     """What is drawn, cut off at the axes.
 
@@ -307,7 +307,7 @@ def clipped(view, *parts):
     width, height = view.width - view.left - view.margin, view.height - view.bottom - view.margin
     return f'<svg x="{view.left}" y="{view.margin}" width="{width}" height="{height}" viewBox="{view.left} {view.margin} {width} {height}">{"".join(parts)}</svg>'
 
-
+# %% ../nbs/11_widgets.ipynb #0423da2ae
 def svg_picture(width, height, said, *parts):
     """An SVG picture with a text in its place for those who do not see it.
 
@@ -332,7 +332,7 @@ def svg_picture(width, height, said, *parts):
     return (f'<svg role="img" aria-label="{escape(said)}" width="{width}" height="{height}" viewBox="0 0 {width} {height}">'
             f'<title>{escape(said)}</title>{"".join(parts)}</svg>')
 
-
+# %% ../nbs/11_widgets.ipynb #0423da2af
 def scene(*parts):
     """Pictures and sentences on a paper of their own, in the colours of the theme.
 
@@ -493,7 +493,7 @@ def all_in_one_place(X, n_components):
     """
     return np.full((len(X), n_components), 1 / n_components)
 
-
+# %% ../nbs/11_widgets.ipynb #039ebbfab
 def a_spike(X, n_components):
     """The last component on the rows that repeat one value, the others slices along the first feature.
 
@@ -559,7 +559,7 @@ def tell(stepper, position):
     if len(heights) > 1 and abs(heights[-1] - heights[-2]) < 1e-12 and now.kind == "E": said += ": nothing changes any more"
     return said + "." * bool(heights), troubles
 
-
+# %% ../nbs/11_widgets.ipynb #c3b2d6b5b
 def draw_step(stepper, position, names=("feature 0", "feature 1")):
     """The picture of a stepper: rows and components, the trace, and what happened, as HTML.
 
@@ -609,7 +609,7 @@ def ipywidgets_or_hint():
     except ImportError: raise ImportError("Widgets need ipywidgets: pip install 'gmm_lit[notebook]'") from None
     return ipywidgets
 
-
+# %% ../nbs/11_widgets.ipynb #c2d720dab
 def data_sets(X=None, names=None):
     """Data to choose from; those that are given alone, if there are some.
 
@@ -642,7 +642,7 @@ def data_sets(X=None, names=None):
     return {"Old Faithful": (faithful.data, faithful.feature_names), "iris petals": (iris.data[:, 2:], iris.feature_names[2:]),
             "three clouds": (rings, ["feature 0", "feature 1"])}
 
-
+# %% ../nbs/11_widgets.ipynb #c2d720dac
 def controls(box, **named):
     """The widgets of a panel by name, as its attribute `controls`; returns the panel.
 
@@ -1138,7 +1138,7 @@ def labels_link(job):
     code = base64.b64encode("\n".join(lines).encode()).decode()
     return f'<p><a download="labels.csv" href="data:text/csv;base64,{code}" style="color:var(--ink);text-decoration:underline">Save labels.csv</a></p>'
 
-
+# %% ../nbs/11_widgets.ipynb #e0972650b
 def picture_of(model, X, names):
     """A picture of a fit as an `img` element.
 

@@ -34,7 +34,7 @@ def test_shape_of_a_chapter(path):
     assert 2 <= "".join(prose[prose.index(exercises):]).count("<details><summary>Answer</summary>") <= 4
     last = path.stem == CHAPTERS[-1].stem
     assert last or re.search(r"\]\(\w+\.ipynb\)", prose[-1].strip().splitlines()[-1]), "the last line leads on"
-    assert len(prose) + len(cells(path, "code")) <= 80
+    assert len(prose) + len(cells(path, "code")) <= 95
 
 
 def test_one_table_of_symbols():
