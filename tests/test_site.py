@@ -98,7 +98,7 @@ def test_workflows_call_what_the_makefile_has(path):
 @pytest.mark.slow
 @pytest.mark.skipif(not shutil.which("quarto"), reason="Quarto is not installed")
 def test_quarto_makes_every_page_without_a_warning(website, tmp_path):
-    """And every link of the site leads to a page and to a place on it."""
+    """And every link of the site leads to a page and to a place on it, and the state of widgets is whole."""
     root = tmp_path / "site"
     left_out = shutil.ignore_patterns(".venv", ".git", "_docs", "_proc", "__pycache__", ".ipynb_checkpoints", "*.egg-info")
     shutil.copytree(ROOT, root, symlinks=True, ignore=left_out)
@@ -114,6 +114,7 @@ def test_quarto_makes_every_page_without_a_warning(website, tmp_path):
     places = {name: {tag["id"] for tag in page.find_all(id=True)} for name, page in made.items()}
     home = "https://gmm-lit.github.io/gmm_lit/"
     for name, page in made.items():
+        for state in page.find_all("script", type=re.compile(r"json$")): json.loads(state.string)      # of widgets
         for link in page.find_all("a", href=True):
             target, _, place = urljoin(home + name, link["href"]).partition("#")
             if target.startswith(home):
