@@ -43,7 +43,10 @@ def test_one_table_of_symbols():
 
 @pytest.mark.parametrize("path", CHAPTERS, ids=lambda p: p.stem)
 def test_the_site_shows_the_code(path):
-    """It shows that of cells with `#| exports`, and hides those with `#| export`: for imports."""
+    """It shows that of cells with `#| exports`, each under one heading, and hides those with `#| export`: for imports."""
     for source in cells(path, "code"):
-        if re.search(r"^#\| export$", source, flags=re.MULTILINE):
-            assert all(isinstance(line, (ast.Import, ast.ImportFrom)) for line in ast.parse(source).body), source[:200]
+        kind = re.search(r"^#\| (exports?)$", source, flags=re.MULTILINE)
+        body = ast.parse(source).body if kind else []
+        named = [line.name for line in body if isinstance(line, (ast.FunctionDef, ast.ClassDef)) and line.name[0] != "_"]
+        assert len(named) <= 1, named
+        if kind and kind[1] == "export": assert all(isinstance(line, (ast.Import, ast.ImportFrom)) for line in body), source[:200]
