@@ -38,6 +38,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cache
 from html.parser import HTMLParser
 from importlib import resources
+from itertools import takewhile
 from multiprocessing import get_context
 from pathlib import Path
 from urllib.parse import unquote
@@ -127,7 +128,7 @@ def wrong_options(cell):
     """The lines `#| name: value` at the head of a cell are YAML to Quarto; a colon in a value is not, unless it is quoted."""
     import yaml
 
-    for line in re.match(r"(?:#\|.*\n?)*", cell["source"])[0].splitlines() if cell["cell_type"] == "code" else ():
+    for line in takewhile(lambda line: line.startswith("#|"), cell["source"].splitlines()):
         try:
             yaml.safe_load(line[2:])
         except yaml.YAMLError:
@@ -211,9 +212,10 @@ class Reader(HTMLParser):
     def end_block(self):
         text = "".join(self.block).strip()
         self.block = []
-        if text and self.is_output:
+        if not text:
+            return
+        if self.is_output:
             self.page.printed.append((text, self.cell))
-        if not text or self.is_output:
             return
         self.page.prose.append((text, self.cell))
         if self.level:
@@ -465,7 +467,6 @@ def why_not_math(texts):
 
 LEFT = re.compile(r"""(?:\$+ | \*\*(?=\S) | (?<![\w*])\*(?=\w) | \]\( | ^[-*|]\s | ^\#+\s | ``` | :::).{0,40}""",
                   flags=re.MULTILINE | re.VERBOSE)
-
 
 LINK = re.compile(r"\S*\]\(http.{0,40}")
 

@@ -639,8 +639,8 @@ class GaussianMixtureSearch(ModelChoice):
     results_ : list of dict
         One for each model, as `try_model` describes it.
     best_estimator_ : GaussianMixture
-        It was fitted with a seed of its own: fitting it again leads to the same top, as nearly as `tol`
-        asks (with `accelerate=None`, to the last bit).
+        It was fitted with a seed of its own: with `accelerate=None`, fitting it again gives the same
+        to the last bit; with leaps, as a rule the same top, as nearly as `tol` asks.
     best_params_ : dict
         Its `n_components` and `covariance_type`.
     interrupted_ : bool

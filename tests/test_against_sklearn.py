@@ -93,3 +93,12 @@ def test_sklearn_clones_and_searches_it():
     assert pipe.score(X) > pipe.set_params(gaussianmixture__n_components=1).fit(X).score(X)
     search = GridSearchCV(GaussianMixture(random_state=0), {"n_components": [1, 2]}, cv=3, error_score="raise").fit(X)
     assert search.best_params_ == {"n_components": 2}
+
+
+@pytest.mark.parametrize("init_params", ["k-means++", "random_from_data"])
+def test_where_tied_begins(init_params):
+    """What 07_mixture says of scikit-learn's seeds: with one covariance for all it begins so wide that the means meet."""
+    for X in (load_faithful().data, load_iris().data):
+        for estimator, meet in ((Theirs, True), (GaussianMixture, False)):
+            fit = estimator(3, covariance_type="tied", init_params=init_params, max_iter=1, random_state=0).fit(X)
+            assert (np.ptp(fit.means_ / X.std(0), axis=0).max() < 0.2) == meet
